@@ -1,0 +1,19 @@
+"""Pure numerics on arrays: optics, correction, resolution, flux, sharpness, fits, file formats.
+
+Nothing here knows a control system. Modules are imported one by one (``from exitwave.analysis import
+optics``), so that a device which needs the closed-form optics does not pay for compiled kernels or figures.
+"""
+
+__all__ = [
+    "correction",
+    "errors",
+    "figures",
+    "fitting",
+    "flux",
+    "io",
+    "live",
+    "optics",
+    "registration",
+    "resolution",
+    "sharpness",
+]

@@ -1,0 +1,3 @@
+"""Readers and writers of file formats, frame by frame."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Following data while they are taken."""
+
+__all__: list[str] = []
