@@ -1,0 +1,507 @@
+"""A camera with areaDetector's driver and HDF5 file plugin, that never moves a pixel through documents.
+
+Frames go from the detector's server to an HDF5 file; documents carry references to them (stream resources).
+One class serves bursts (``kickoff``, ``complete``, ``collect``) and points (``trigger``, ``read``).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from event_model import compose_stream_resource
+from ophyd import Component as Cpt
+from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
+from ophyd.areadetector.base import ADComponent, EpicsSignalWithRBV
+
+from .errors import CameraError, SettingError, StorageSpaceError
+from .frames import LatestFrame
+
+__all__ = ["Acquisition", "Camera", "CameraDriver", "HDF5Writer"]
+
+FRAMES_PATH = "/entry/data/data"
+ATTRIBUTES_PATH = "/entry/instrument/NDAttributes"
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What a camera is to take.
+
+    Parameters
+    ----------
+    exposure_s : float
+        Exposure of a frame.
+    num_frames : int
+        Frames of a burst; 0 for one frame at every trigger, for as long as the run lasts.
+    period_s : float, optional
+        Time from frame to frame; as short as the camera can without it.
+    trigger : {"internal", "external"}
+        Who starts a frame.
+    """
+
+    exposure_s: float
+    num_frames: int = 0
+    period_s: float | None = None
+    trigger: Literal["internal", "external"] = "internal"
+
+
+class CameraDriver(Device):
+    """The driver (``cam1:``): the part of ADCore's interface that every camera has."""
+
+    acquire = ADComponent(EpicsSignal, "Acquire", kind="omitted", put_complete=True)
+    acquire_time = ADComponent(EpicsSignalWithRBV, "AcquireTime", kind="config", doc="Exposure, s")
+    acquire_period = ADComponent(EpicsSignalWithRBV, "AcquirePeriod", kind="config", doc="Frame period, s")
+    num_images = ADComponent(EpicsSignalWithRBV, "NumImages", kind="omitted")
+    image_mode = ADComponent(EpicsSignalWithRBV, "ImageMode", kind="omitted", string=True)
+    trigger_mode = ADComponent(EpicsSignalWithRBV, "TriggerMode", kind="config", string=True)
+    min_x = ADComponent(EpicsSignalWithRBV, "MinX", kind="config")
+    min_y = ADComponent(EpicsSignalWithRBV, "MinY", kind="config")
+    size_x = ADComponent(EpicsSignalWithRBV, "SizeX", kind="config")
+    size_y = ADComponent(EpicsSignalWithRBV, "SizeY", kind="config")
+    bin_x = ADComponent(EpicsSignalWithRBV, "BinX", kind="config")
+    bin_y = ADComponent(EpicsSignalWithRBV, "BinY", kind="config")
+    max_size_x = ADComponent(EpicsSignalRO, "MaxSizeX_RBV", kind="omitted", auto_monitor=True)
+    max_size_y = ADComponent(EpicsSignalRO, "MaxSizeY_RBV", kind="omitted", auto_monitor=True)
+    array_size_x = ADComponent(EpicsSignalRO, "ArraySizeX_RBV", kind="omitted", auto_monitor=True)
+    array_size_y = ADComponent(EpicsSignalRO, "ArraySizeY_RBV", kind="omitted", auto_monitor=True)
+    data_type = ADComponent(EpicsSignalRO, "DataType_RBV", kind="omitted", string=True)
+    array_counter = ADComponent(EpicsSignalWithRBV, "ArrayCounter", kind="omitted")
+    array_callbacks = ADComponent(EpicsSignalWithRBV, "ArrayCallbacks", kind="omitted", string=True)
+    detector_state = ADComponent(EpicsSignalRO, "DetectorState_RBV", kind="omitted", string=True)
+    manufacturer = ADComponent(EpicsSignalRO, "Manufacturer_RBV", kind="config", string=True)
+    model = ADComponent(EpicsSignalRO, "Model_RBV", kind="config", string=True)
+    temperature = ADComponent(EpicsSignalRO, "TemperatureActual", kind="config", doc="Sensor, deg C")
+
+
+class HDF5Writer(Device):
+    """The file plugin (``HDF1:``)."""
+
+    enable = ADComponent(EpicsSignalWithRBV, "EnableCallbacks", kind="omitted", string=True)
+    file_path = ADComponent(EpicsSignalWithRBV, "FilePath", kind="omitted", string=True)
+    file_path_exists = ADComponent(EpicsSignalRO, "FilePathExists_RBV", kind="omitted")
+    create_directory = ADComponent(EpicsSignalWithRBV, "CreateDirectory", kind="omitted")
+    file_name = ADComponent(EpicsSignalWithRBV, "FileName", kind="omitted", string=True)
+    file_template = ADComponent(EpicsSignalWithRBV, "FileTemplate", kind="omitted", string=True)
+    file_number = ADComponent(EpicsSignalWithRBV, "FileNumber", kind="omitted")
+    auto_increment = ADComponent(EpicsSignalWithRBV, "AutoIncrement", kind="omitted", string=True)
+    file_write_mode = ADComponent(EpicsSignalWithRBV, "FileWriteMode", kind="omitted", string=True)
+    lazy_open = ADComponent(EpicsSignalWithRBV, "LazyOpen", kind="omitted", string=True)
+    swmr_mode = ADComponent(EpicsSignalWithRBV, "SWMRMode", kind="omitted", string=True)
+    compression = ADComponent(EpicsSignalWithRBV, "Compression", kind="config", string=True)
+    num_capture = ADComponent(EpicsSignalWithRBV, "NumCapture", kind="omitted")
+    num_captured = ADComponent(EpicsSignalRO, "NumCaptured_RBV", kind="omitted", auto_monitor=True)
+    capture = ADComponent(EpicsSignal, "Capture", kind="omitted")
+    capturing = ADComponent(EpicsSignalRO, "Capture_RBV", kind="omitted", auto_monitor=True)
+    full_file_name = ADComponent(EpicsSignalRO, "FullFileName_RBV", kind="omitted", string=True)
+    dropped = ADComponent(EpicsSignalWithRBV, "DroppedArrays", kind="omitted")
+    write_status = ADComponent(EpicsSignalRO, "WriteStatus", kind="omitted", string=True, auto_monitor=True)
+    write_message = ADComponent(EpicsSignalRO, "WriteMessage", kind="omitted", string=True)
+
+
+class Camera(Device):
+    """A camera that writes its frames to HDF5 beside the documents.
+
+    Documents: data key ``<name>`` for the frames, shape (y, x), and one more for each attribute that the server
+    writes with every frame (frame number, timestamp, positions at mid-exposure), all external to the events.
+
+    Parameters
+    ----------
+    folder : str
+        Folder for frames, as the detector's server sees it.
+    pixel_um : float
+        Pixel of the sensor.
+    readout_s : float
+        Shortest time between the starts of two frames.
+    attributes : mapping of name to attribute
+        Which attributes of the server's file become data keys: ``{"theta": "SAM_Theta"}`` gives ``<name>_theta``.
+    """
+
+    cam = Cpt(CameraDriver, "cam1:", kind="config")
+    hdf = Cpt(HDF5Writer, "HDF1:", kind="config")
+    latest_frame = Cpt(LatestFrame, kind="omitted", doc="Newest frame in the file that is being written")
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        folder: str = "",
+        pixel_um: float = 6.5,
+        readout_s: float = 0.01,
+        attributes: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(prefix, **kwargs)
+        self.folder = folder
+        self.pixel_um = pixel_um
+        self.readout_s = readout_s
+        self.attributes = dict(attributes or {})
+        self.acquisition: Acquisition | None = None
+        self._lock = threading.RLock()
+        self._file: str | None = None
+        self._bundles: list[Any] = []
+        self._emitted = 0
+        self._dropped_before = 0
+
+    # -- checks -----------------------------------------------------------------------------------------------
+
+    def check_acquisition(self, acquisition: Acquisition) -> None:
+        """Refuse what the camera can't take, before anything is set.
+
+        Raises
+        ------
+        SettingError
+            Exposure not positive, longer than the frame period, or a period shorter than the readout.
+        """
+        a = acquisition
+        if not (math.isfinite(a.exposure_s) and a.exposure_s > 0):
+            raise SettingError(f"{self.name}: exposure {a.exposure_s:g} s is not positive; give seconds")
+        if a.num_frames < 0:
+            raise SettingError(f"{self.name}: {a.num_frames} frames can't be taken; give 1 or more")
+        if a.period_s is not None:
+            if a.exposure_s > a.period_s:
+                raise SettingError(
+                    f"{self.name}: exposure {a.exposure_s:g} s is longer than the frame period {a.period_s:g} s; "
+                    "shorten the exposure or leave the period out"
+                )
+            if a.period_s < self.readout_s:
+                raise SettingError(
+                    f"{self.name}: frame period {a.period_s:g} s is shorter than the readout {self.readout_s:g} s; "
+                    "give a longer period"
+                )
+
+    def check_region(self, x: int, y: int, width: int, height: int) -> None:
+        """Refuse a region that is not on the sensor.
+
+        Raises
+        ------
+        SettingError
+        """
+        max_x, max_y = int(self.cam.max_size_x.get()), int(self.cam.max_size_y.get())
+        if x < 0 or y < 0 or width < 1 or height < 1 or x + width > max_x or y + height > max_y:
+            raise SettingError(
+                f"{self.name}: region x {x}..{x + width}, y {y}..{y + height} pixels is not on the sensor of "
+                f"{max_x} x {max_y} pixels; choose one inside"
+            )
+
+    def check_storage(self, num_frames: int) -> None:
+        """Refuse a folder that can't be written or that has no room.
+
+        The folder is looked at where the client can see it too; where it can't, the server's own answer counts.
+
+        Raises
+        ------
+        StorageSpaceError
+        """
+        if not self.folder:
+            raise StorageSpaceError(f"{self.name}: no folder for frames; set frames_folder in the profile")
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".writable-{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StorageSpaceError(
+                f"{self.name}: folder {folder} can't be written ({error.strerror}); choose another frames_folder"
+            ) from error
+        needed = num_frames * self.frame_bytes
+        free = shutil.disk_usage(folder).free
+        if needed > 0.98 * free:
+            raise StorageSpaceError(
+                f"{self.name}: {num_frames} frames need {needed / 1e9:.3g} GB, {folder} has {free / 1e9:.3g} GB free; "
+                "free some space or take fewer frames"
+            )
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Shape (y, x) of a frame with the region and binning that are set."""
+        return (
+            int(self.cam.size_y.get()) // int(self.cam.bin_y.get()),
+            int(self.cam.size_x.get()) // int(self.cam.bin_x.get()),
+        )
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of a frame on disk, bytes."""
+        height, width = self.frame_shape
+        return 2 * height * width
+
+    def set_region(self, x: int = 0, y: int = 0, width: int | None = None, height: int | None = None) -> None:
+        """Set the region of interest, in sensor pixels; without arguments the whole sensor."""
+        width = int(self.cam.max_size_x.get()) - x if width is None else width
+        height = int(self.cam.max_size_y.get()) - y if height is None else height
+        self.check_region(x, y, width, height)
+        # To zero first: a server clips a size that does not fit behind the old corner.
+        for signal, value in (
+            (self.cam.min_x, 0),
+            (self.cam.min_y, 0),
+            (self.cam.size_x, width),
+            (self.cam.size_y, height),
+            (self.cam.min_x, x),
+            (self.cam.min_y, y),
+        ):
+            signal.set(value).wait(timeout=5)
+
+    # -- preparation ------------------------------------------------------------------------------------------
+
+    def stage(self) -> list[object]:
+        """Stop whatever runs and bring driver and file plugin into a known state."""
+        staged = super().stage()
+        self._stop_hardware()
+        for signal, value in (
+            (self.cam.array_callbacks, "Enable"),
+            (self.hdf.enable, "Enable"),
+            (self.hdf.create_directory, -3),
+            (self.hdf.auto_increment, "No"),
+            (self.hdf.file_write_mode, "Stream"),
+            (self.hdf.lazy_open, "Yes"),
+            (self.hdf.swmr_mode, "On"),
+            (self.hdf.file_template, "%s%s.h5"),
+        ):
+            _put_if_changed(signal, value)
+        self.acquisition = None
+        self._reset_file()
+        return staged
+
+    def unstage(self) -> list[object]:
+        """Stop, and close the file."""
+        self._stop_hardware()
+        self.latest_frame.close()
+        self.acquisition = None
+        return super().unstage()
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop exposing; the file is closed and stays readable."""
+        self._stop_hardware()
+        super().stop(success=success)
+
+    def _stop_hardware(self) -> None:
+        self.cam.acquire.put(0)
+        if self.hdf.capturing.get():
+            self.hdf.capture.put(0)
+            _wait_until(lambda: not self.hdf.capturing.get(), 10, f"{self.name}: file plugin did not stop")
+
+    def prepare(self, acquisition: Acquisition) -> DeviceStatus:
+        """Set the camera up and open a new file.
+
+        Raises
+        ------
+        SettingError, StorageSpaceError
+            See the checks.
+        CameraError
+            The server could not open its file.
+        """
+        self.check_acquisition(acquisition)
+        self.check_storage(max(acquisition.num_frames, 1))
+        status = DeviceStatus(self)
+        if self.hdf.capturing.get():
+            self.hdf.capture.put(0)
+            _wait_until(lambda: not self.hdf.capturing.get(), 10, f"{self.name}: file plugin did not stop")
+        per_point = acquisition.num_frames == 0
+        period_s = acquisition.period_s if acquisition.period_s is not None else acquisition.exposure_s
+        for signal, value in (
+            (self.cam.acquire_time, acquisition.exposure_s),
+            (self.cam.acquire_period, max(period_s, self.readout_s)),
+            (self.cam.image_mode, "Single" if per_point else "Multiple"),
+            (self.cam.num_images, 1 if per_point else acquisition.num_frames),
+            (self.cam.trigger_mode, acquisition.trigger.capitalize()),
+        ):
+            _put_if_changed(signal, value)
+        folder = PurePosixPath(self.folder) / time.strftime("%Y-%m-%d")
+        _put_if_changed(self.hdf.file_path, f"{folder}/")
+        self.hdf.file_name.put(f"{self.name}-{time.strftime('%H%M%S')}-{uuid.uuid4().hex[:8]}")
+        _put_if_changed(self.hdf.num_capture, acquisition.num_frames)
+        if not self.hdf.file_path_exists.get():
+            raise StorageSpaceError(
+                f"{self.name}: the detector's server can't write to {folder}; choose another frames_folder"
+            )
+        self._reset_file()
+        self._dropped_before = int(self.hdf.dropped.get())
+        self.hdf.capture.put(1)
+        _wait_until(
+            lambda: bool(self.hdf.capturing.get()) or self.hdf.write_status.get() == "Write error",
+            5,
+            f"{self.name}: file plugin did not start",
+        )
+        self._raise_on_write_error()
+        self.acquisition = acquisition
+        status.set_finished()
+        return status
+
+    def _reset_file(self) -> None:
+        with self._lock:
+            self._file, self._bundles, self._emitted = None, [], 0
+        self.latest_frame.close()
+
+    def _raise_on_write_error(self) -> None:
+        if self.hdf.write_status.get() == "Write error":
+            raise CameraError(
+                f"{self.name}: frames can't be written: {self.hdf.write_message.get()}; look at {self.folder}"
+            )
+
+    # -- points -----------------------------------------------------------------------------------------------
+
+    def trigger(self) -> DeviceStatus:
+        """Take one frame; done when it is in the file."""
+        if self.acquisition is None or self.acquisition.num_frames:
+            raise CameraError(f"{self.name}: prepare(Acquisition(exposure_s)) comes before a trigger")
+        return self._acquire(1, self.acquisition.exposure_s)
+
+    def _acquire(self, num_frames: int, exposure_s: float) -> DeviceStatus:
+        """Start the driver; the status is done when all frames are written or known to be lost."""
+        target = int(self.hdf.num_captured.get()) + num_frames
+        status = DeviceStatus(self)
+        finished = threading.Event()
+
+        def check(**_: Any) -> None:
+            if status.done:
+                return
+            if self.hdf.write_status.get() == "Write error":
+                status.set_exception(
+                    CameraError(f"{self.name}: frames can't be written: {self.hdf.write_message.get()}")
+                )
+            elif int(self.hdf.num_captured.get()) >= target:
+                if finished.is_set():
+                    status.set_finished()
+            elif finished.is_set() and self.num_dropped() > 0:
+                # The frames that are missing are reported by the audit at the end of the run.
+                if int(self.hdf.num_captured.get(use_monitor=False)) + self.num_dropped() >= target:
+                    status.set_finished()
+
+        def acquired(_: Any) -> None:
+            finished.set()
+            check()
+
+        def expired(_: Any) -> None:
+            timer.cancel()
+            self.hdf.num_captured.unsubscribe(captured_token)
+            self.hdf.write_status.unsubscribe(status_token)
+
+        def late() -> None:
+            if not status.done:
+                status.set_exception(
+                    CameraError(
+                        f"{self.name}: {int(self.hdf.num_captured.get())} of {target} frames written "
+                        f"{limit_s:g} s after the start; look at the driver and the file plugin"
+                    )
+                )
+
+        captured_token = self.hdf.num_captured.subscribe(check, run=False)
+        status_token = self.hdf.write_status.subscribe(check, run=False)
+        limit_s = 30 + 2 * num_frames * max(exposure_s, self.readout_s)
+        timer = threading.Timer(limit_s, late)
+        timer.daemon = True
+        timer.start()
+        status.add_callback(expired)
+        self.cam.acquire.set(1).add_callback(acquired)
+        return status
+
+    # -- bursts -----------------------------------------------------------------------------------------------
+
+    def kickoff(self) -> DeviceStatus:
+        """Start the burst that was prepared; done at once."""
+        if self.acquisition is None or not self.acquisition.num_frames:
+            raise CameraError(f"{self.name}: prepare(Acquisition(exposure_s, num_frames)) comes before a kickoff")
+        a = self.acquisition
+        self._burst = self._acquire(a.num_frames, max(a.exposure_s, a.period_s or 0.0))
+        status = DeviceStatus(self)
+        status.set_finished()
+        return status
+
+    def complete(self) -> DeviceStatus:
+        """Return the status of the burst: done when its last frame is written."""
+        return self._burst
+
+    def get_index(self) -> int:
+        """Frames written to the current file."""
+        return int(self.hdf.num_captured.get())
+
+    def num_dropped(self) -> int:
+        """Frames of the current file that the server lost between driver and file."""
+        return int(self.hdf.dropped.get(use_monitor=False)) - self._dropped_before
+
+    # -- documents --------------------------------------------------------------------------------------------
+
+    def data_keys(self) -> dict[str, dict[str, Any]]:
+        """Describe what a frame brings: the image, and the attributes written with it."""
+        height, width = self.frame_shape
+        source = f"ca://{self.hdf.full_file_name.pvname}"
+        keys: dict[str, dict[str, Any]] = {
+            self.name: {
+                "source": source,
+                "dtype": "array",
+                "dtype_numpy": "<u2",
+                "shape": [height, width],
+                "dims": ["y", "x"],
+                "external": "STREAM:",
+            }
+        }
+        for name in self.attributes:
+            keys[f"{self.name}_{name}"] = {
+                "source": source,
+                "dtype": "number",
+                "dtype_numpy": "<f8",
+                "shape": [],
+                "external": "STREAM:",
+            }
+        return keys
+
+    def describe(self) -> dict[str, Any]:
+        """Describe points; frames are external."""
+        return {**super().describe(), **self.data_keys()}
+
+    def describe_collect(self) -> dict[str, Any]:
+        """Describe bursts."""
+        return self.data_keys()
+
+    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the references to frames written since the last call."""
+        with self._lock:
+            written = self.get_index()
+            stop = written if index is None else min(index, written)
+            if stop <= self._emitted:
+                return
+            if not self._bundles:
+                self._file = self.hdf.full_file_name.get()
+                self._bundles = self._compose_resources(self._file)
+                for bundle in self._bundles:
+                    yield "stream_resource", bundle.stream_resource_doc
+            for bundle in self._bundles:
+                yield "stream_datum", bundle.compose_stream_datum(indices={"start": self._emitted, "stop": stop})
+            self._emitted = stop
+
+    def _compose_resources(self, path: str) -> list[Any]:
+        height, width = self.frame_shape
+        datasets: dict[str, tuple[str, tuple[int, ...]]] = {self.name: (FRAMES_PATH, (1, height, width))}
+        for name, attribute in self.attributes.items():
+            datasets[f"{self.name}_{name}"] = (f"{ATTRIBUTES_PATH}/{attribute}", (16384,))
+        return [
+            compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{path}",
+                data_key=key,
+                parameters={"dataset": dataset, "chunk_shape": chunk, "swmr": True},
+            )
+            for key, (dataset, chunk) in datasets.items()
+        ]
+
+
+def _put_if_changed(signal: EpicsSignal, value: Any) -> None:
+    """Put and wait, unless the value is there already: every put costs a round trip."""
+    if signal.get() != value:
+        signal.set(value, timeout=5).wait(timeout=6)
+
+
+def _wait_until(condition: Any, timeout_s: float, message: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise CameraError(f"{message} within {timeout_s:g} s")
+        time.sleep(0.002)
