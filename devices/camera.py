@@ -23,6 +23,7 @@ from ophyd.areadetector.base import ADComponent, EpicsSignalWithRBV
 
 from .errors import CameraError, SettingError, StorageSpaceError
 from .frames import LatestFrame
+from .signals import ComputedSignal
 
 __all__ = ["Acquisition", "Camera", "CameraDriver", "HDF5Writer"]
 
@@ -105,6 +106,15 @@ class HDF5Writer(Device):
     write_message = ADComponent(EpicsSignalRO, "WriteMessage", kind="omitted", string=True)
 
 
+class FrameAudit(Device):
+    """Frames of the file that is being written: asked for, acquired, written, lost."""
+
+    asked = Cpt(ComputedSignal, func=lambda self: self.parent.frames_asked, units="", kind="normal")
+    acquired = Cpt(ComputedSignal, func=lambda self: self.parent.num_acquired(), units="", kind="normal")
+    written = Cpt(ComputedSignal, func=lambda self: self.parent.get_index(), units="", kind="normal")
+    dropped = Cpt(ComputedSignal, func=lambda self: self.parent.num_dropped(), units="", kind="normal")
+
+
 class Camera(Device):
     """A camera that writes its frames to HDF5 beside the documents.
 
@@ -125,6 +135,7 @@ class Camera(Device):
 
     cam = Cpt(CameraDriver, "cam1:", kind="config")
     hdf = Cpt(HDF5Writer, "HDF1:", kind="config")
+    audit = Cpt(FrameAudit, "", kind="omitted")
     latest_frame = Cpt(LatestFrame, kind="omitted", doc="Newest frame in the file that is being written")
 
     def __init__(
@@ -148,6 +159,8 @@ class Camera(Device):
         self._bundles: list[Any] = []
         self._emitted = 0
         self._dropped_before = 0
+        self._acquired_before = 0
+        self.frames_asked = 0
 
     # -- checks -----------------------------------------------------------------------------------------------
 
@@ -324,6 +337,8 @@ class Camera(Device):
             )
         self._reset_file()
         self._dropped_before = int(self.hdf.dropped.get())
+        self._acquired_before = int(self.cam.array_counter.get())
+        self.frames_asked = 0
         self.hdf.capture.put(1)
         _wait_until(
             lambda: bool(self.hdf.capturing.get()) or self.hdf.write_status.get() == "Write error",
@@ -356,7 +371,8 @@ class Camera(Device):
 
     def _acquire(self, num_frames: int, exposure_s: float) -> DeviceStatus:
         """Start the driver; the status is done when all frames are written or known to be lost."""
-        target = int(self.hdf.num_captured.get()) + num_frames
+        self.frames_asked += num_frames
+        target = self.frames_asked
         status = DeviceStatus(self)
         finished = threading.Event()
 
@@ -422,6 +438,10 @@ class Camera(Device):
     def get_index(self) -> int:
         """Frames written to the current file."""
         return int(self.hdf.num_captured.get())
+
+    def num_acquired(self) -> int:
+        """Frames that the driver delivered since the file was opened."""
+        return int(self.cam.array_counter.get()) - self._acquired_before
 
     def num_dropped(self) -> int:
         """Frames of the current file that the server lost between driver and file."""

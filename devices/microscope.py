@@ -135,6 +135,21 @@ class MicroscopeEnergy(Signal):
         return super().read()
 
 
+class FocusResult(Device):
+    """What the last focus scan found."""
+
+    position = Cpt(Signal, value=0.0, kind="hinted", doc="Zone plate z in focus, mm")
+    uncertainty = Cpt(Signal, value=0.0, kind="normal", doc="Its standard deviation, mm")
+
+
+class PeakResult(Device):
+    """What the last alignment scan found, in the unit of its axis."""
+
+    centre = Cpt(Signal, value=0.0, kind="hinted")
+    uncertainty = Cpt(Signal, value=0.0, kind="normal", doc="Standard deviation of the centre")
+    width = Cpt(Signal, value=0.0, kind="normal", doc="Full width at half maximum, or the offset that was applied")
+
+
 class TransmissionXrayMicroscope(Device):
     """Monochromator, zone plates, sample and detectors as one instrument.
 
@@ -158,6 +173,10 @@ class TransmissionXrayMicroscope(Device):
     )
     zone_plate_name = Cpt(Signal, kind="config", doc="Zone plate in use")
     detector_name = Cpt(Signal, kind="config", doc="Detector in use")
+    sharpness = Cpt(Signal, value=0.0, kind="omitted", doc="Focus measure of the last image that a plan looked at")
+    focus_result = Cpt(FocusResult, "", kind="omitted")
+    peak_result = Cpt(PeakResult, "", kind="omitted")
+    intensity = Cpt(Signal, value=0.0, kind="omitted", doc="Mean counts of the last image that a plan looked at")
 
     def __init__(
         self,

@@ -1,0 +1,318 @@
+"""Alignment and calibration: every plan finds what is off, records it, and leaves the instrument on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import numpy as np
+from bluesky.utils import MsgGenerator
+
+from exitwave.analysis import fitting, optics
+from exitwave.devices import Acquisition
+
+from .instrument import Instrument
+from .pure.positions import PlanInputError, centred, edge_energies, require_count, require_finite
+from .runs import run_with_beam, start_metadata
+from .stubs import close_shutter, open_shutter, sample_back, sample_out
+from .txm import _through_focus
+
+__all__ = ["condenser", "energy_calibration", "rocking_curve", "zone_plate_focus"]
+
+
+def zone_plate_focus(
+    instrument: Instrument,
+    span_um: float = 800.0,
+    *,
+    fine_span_um: float = 120.0,
+    num: int = 21,
+    exposure_s: float = 1.0,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[list[str]]:
+    """Find focus, coarse then fine, and record it in the focus calibration of the zone plate.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    span_um, fine_span_um : float
+        Ranges of the zone plate's z in the first and in the second pass.
+    num : int
+        Positions in each.
+    exposure_s : float
+        Exposure of each image.
+
+    Returns
+    -------
+    list of str
+        Uids of the two runs.
+
+    Raises
+    ------
+    FocusError
+        The sharpest image is at an end of a range.
+    """
+    microscope = instrument.microscope
+    result: dict[str, float] = {}
+
+    def found(position_mm: float, uncertainty_mm: float) -> None:
+        result.update(position=position_mm, uncertainty=uncertainty_mm)
+
+    uids = []
+    for span in (span_um, fine_span_um):
+        uid = yield from _through_focus(
+            instrument, span, num, exposure_s, None, True, "zone_plate_focus", md, found=found
+        )
+        uids.append(uid)
+    if result:
+        energy_kev = yield from bps.rd(microscope.energy, default_value=8.0)
+        sample_mm = 1e-3 * (yield from bps.rd(microscope.sample.z, default_value=0.0))
+        microscope.zone_plate.record_focus(
+            energy_kev,
+            result["position"] - sample_mm,
+            microscope.detector.distance_mm - sample_mm,
+            result["uncertainty"],
+        )
+    return uids
+
+
+def rocking_curve(
+    instrument: Instrument,
+    span_urad: float = 120.0,
+    num: int = 41,
+    *,
+    integration_s: float = 0.2,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Scan the pitch of the second crystal, fit the rocking curve in the first ion chamber and go to its top.
+
+    Streams: ``primary`` (pitch, current), ``rocking`` (centre, width, uncertainty).
+
+    Raises
+    ------
+    FitError
+        No peak in the range; the pitch is back where it was.
+    """
+    require_finite("span_urad", span_urad, "urad", positive=True)
+    require_count("num", num, at_least=7)
+    pitch, i0 = instrument.microscope.mono.pitch, instrument.i0
+    result = instrument.microscope.peak_result
+    start = yield from bps.rd(pitch)
+    positions = centred(start, span_urad, num)
+    for position in positions:
+        pitch.check_value(position)
+    target = start
+
+    def body() -> MsgGenerator[None]:
+        nonlocal target
+        currents = yield from _step(instrument, pitch, positions, [i0, pitch], i0.current)
+        peak = fitting.fit_rocking_curve(np.asarray(positions), np.asarray(currents))
+        yield from _record_peak(result, peak.centre, peak.uncertainty, peak.fwhm, "rocking")
+        target = peak.centre
+
+    def go() -> MsgGenerator[None]:
+        # From below, as the scan came: the screw has play.
+        yield from bps.mv(pitch, target - span_urad / 4)
+        yield from bps.mv(pitch, target)
+
+    yield from bps.mv(i0.integration_time, integration_s)
+    metadata = start_metadata(
+        instrument,
+        "rocking_curve",
+        {"span_urad": span_urad, "num": num, "integration_s": integration_s},
+        technique="rocking curve",
+        detectors=[i0],
+        motors=[pitch],
+        num_points=num,
+        hints={"dimensions": [([pitch.name], "primary")]},
+        md=md,
+    )
+    return (yield from run_with_beam(instrument, body, metadata, stage=[i0], cleanup=go))
+
+
+def energy_calibration(
+    instrument: Instrument,
+    element: str = "Ni",
+    *,
+    energies_kev: Sequence[float] | None = None,
+    integration_s: float = 0.5,
+    apply: bool = True,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Find the absorption edge of a foil and correct the offset of the Bragg angle.
+
+    Both ion chambers are read over the edge with the foil in; the edge in ln(I0/I1) is compared with the
+    tabulated energy, and the difference, as an angle, goes into the user offset of the Bragg motor record.
+
+    Streams: ``primary`` (energy, Bragg angle, both currents), ``edge`` (energy found, uncertainty, offset).
+
+    Parameters
+    ----------
+    instrument : Instrument
+    element : str
+        Foil.
+    energies_kev : sequence of float, optional
+        Energies to visit, rising; a fine list around the tabulated edge without it.
+    integration_s : float
+        Integration of each point.
+    apply : bool
+        Write the offset; otherwise only report it.
+
+    Raises
+    ------
+    FitError
+        No edge in the range.
+    """
+    mono, foil = instrument.microscope.mono, instrument.foil
+    i0, i1 = instrument.i0, instrument.i1
+    edge_kev = optics.edge_energy_kev(element)
+    energies = list(energies_kev) if energies_kev is not None else edge_energies(edge_kev)
+    if len(energies) < 20 or sorted(energies) != energies:
+        raise PlanInputError(f"energies_kev: {len(energies)} energies; give at least 20, rising")
+    for energy_kev in energies:
+        mono.check_energy(energy_kev)
+    result = instrument.microscope.peak_result
+    start_kev = yield from bps.rd(mono.energy)
+    offset_change_deg = 0.0
+
+    def body() -> MsgGenerator[None]:
+        nonlocal offset_change_deg
+        yield from bps.mv(foil, element)
+        # One step below the range first: the screw has play, and all points are to be approached from one side.
+        yield from bps.mv(mono.energy, energies[0] - 0.01)
+        ratios, angles = [], []
+        for energy_kev in energies:
+            yield from bps.checkpoint()
+            yield from bps.mv(mono.energy, energy_kev)
+            yield from bps.trigger_and_read([i0, i1, mono], name="primary")
+            current_0 = yield from bps.rd(i0.current, default_value=1.0)
+            current_1 = yield from bps.rd(i1.current, default_value=1.0)
+            ratios.append(np.log(current_0 / current_1))
+            angles.append((yield from bps.rd(mono.bragg, default_value=optics.bragg_angle_deg(energy_kev))))
+        visited_kev = np.array([optics.bragg_energy_kev(angle) for angle in angles])
+        edge = fitting.find_edge(visited_kev, np.asarray(ratios))
+        offset_change_deg = optics.bragg_angle_deg(edge_kev) - optics.bragg_angle_deg(edge.energy_kev)
+        yield from _record_peak(result, edge.energy_kev, edge.uncertainty_kev, offset_change_deg, "edge")
+        if apply:
+            offset = yield from bps.rd(mono.bragg.user_offset, default_value=0.0)
+            yield from bps.mv(mono.bragg.user_offset, offset + offset_change_deg)
+
+    def go() -> MsgGenerator[None]:
+        yield from bps.mv(foil, "None")
+        yield from bps.mv(mono.energy, start_kev)
+
+    yield from bps.mv(i0.integration_time, integration_s, i1.integration_time, integration_s)
+    metadata = start_metadata(
+        instrument,
+        "energy_calibration",
+        {"element": element, "integration_s": integration_s, "apply": apply},
+        technique="X-ray absorption spectroscopy",
+        detectors=[i0, i1],
+        motors=[mono.energy],
+        num_points=len(energies),
+        hints={"dimensions": [([mono.energy.name], "primary")]},
+        md={"edge_kev": edge_kev, **(md or {})},
+    )
+    return (yield from run_with_beam(instrument, body, metadata, stage=[i0, i1], cleanup=go))
+
+
+def condenser(
+    instrument: Instrument,
+    span_urad: float = 400.0,
+    num: int = 21,
+    *,
+    exposure_s: float = 0.2,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Align pitch, then yaw of the condenser to the brightest field, with the sample out.
+
+    Streams: ``pitch`` and ``yaw`` (angle, mean counts, frame), ``peaks`` (centre, uncertainty, width of each).
+
+    Raises
+    ------
+    FitError
+        No peak in the range; that axis is back where it was.
+    """
+    require_finite("span_urad", span_urad, "urad", positive=True)
+    require_count("num", num, at_least=7)
+    microscope, device = instrument.microscope, instrument.condenser
+    camera = microscope.camera
+    each = Acquisition(exposure_s)
+    camera.check_acquisition(each)
+    camera.check_storage(2 * num + 1)
+    axes = {"pitch": device.pitch, "yaw": device.yaw}
+    targets: dict[str, float] = {}
+    for name, axis in axes.items():
+        targets[name] = yield from bps.rd(axis)
+        for position in centred(targets[name], span_urad, num):
+            axis.check_value(position)
+    sample_um: float | None = None
+
+    def body() -> MsgGenerator[None]:
+        nonlocal sample_um
+        yield from close_shutter(instrument.fast_shutter)
+        yield from bps.prepare(camera, each, wait=True)
+        yield from bps.trigger(camera, wait=True)
+        dark = float(np.mean((yield from bps.rd(camera.latest_frame, default_value=np.zeros(1)))))
+        yield from bps.trigger_and_read([camera], name="dark")
+        sample_um = yield from sample_out(instrument)
+        yield from open_shutter(instrument.fast_shutter)
+        for name, axis in axes.items():
+            yield from bps.prepare(camera, each, wait=True)
+            positions = centred(targets[name], span_urad, num)
+            counts = []
+            for position in positions:
+                yield from bps.checkpoint()
+                yield from bps.mv(axis, position)
+                yield from bps.trigger(camera, wait=True)
+                frame = yield from bps.rd(camera.latest_frame, default_value=np.zeros(1))
+                counts.append(float(np.mean(frame)) - dark)
+                yield from bps.mv(microscope.intensity, counts[-1])
+                yield from bps.create(name)
+                for item in (axis, microscope.intensity, camera):
+                    yield from bps.read(item)
+                yield from bps.save()
+            peak = fitting.fit_peak(np.asarray(positions), np.asarray(counts))
+            yield from _record_peak(microscope.peak_result, peak.centre, peak.uncertainty, peak.fwhm, "peaks")
+            targets[name] = peak.centre
+            yield from bps.mv(axis, targets[name])
+
+    def go() -> MsgGenerator[None]:
+        if sample_um is not None:
+            yield from sample_back(instrument, sample_um)
+        yield from bps.mv(device.pitch, targets["pitch"], device.yaw, targets["yaw"])
+
+    metadata = start_metadata(
+        instrument,
+        "condenser",
+        {"span_urad": span_urad, "num": num, "exposure_s": exposure_s},
+        technique="transmission X-ray microscopy",
+        detectors=[camera],
+        motors=list(axes.values()),
+        num_points=2 * num,
+        md=md,
+    )
+    return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=go))
+
+
+def _step(
+    instrument: Instrument, axis: Any, positions: Sequence[float], detectors: Sequence[Any], signal: Any
+) -> MsgGenerator[list[float]]:
+    """Visit positions, record the detectors and return what `signal` said at each."""
+    # From one step below, so that every point is approached from the same side.
+    yield from bps.mv(axis, positions[0] - (positions[1] - positions[0]))
+    values = []
+    for position in positions:
+        yield from bps.checkpoint()
+        yield from bps.mv(axis, position)
+        yield from bps.trigger_and_read(list(detectors), name="primary")
+        values.append((yield from bps.rd(signal, default_value=1.0)))
+    return values
+
+
+def _record_peak(result: Any, centre: float, uncertainty: float, width: float, stream: str) -> MsgGenerator[None]:
+    """Write what was found into a stream of the run."""
+    yield from bps.mv(result.centre, centre, result.uncertainty, uncertainty, result.width, width)
+    yield from bps.trigger_and_read([result], name=stream)
+
+

@@ -1,0 +1,67 @@
+"""What the plans of a microscope are done with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["Imager", "Instrument", "ShutterDevice"]
+
+
+class ShutterDevice(Protocol):
+    """Opens and closes, and says whether it did."""
+
+    name: str
+    status: Any
+
+    def set(self, value: str) -> Any:
+        """Go to ``"open"`` or ``"close"``."""
+
+
+class Imager(Protocol):
+    """A microscope: energy, optics, sample and the camera in use."""
+
+    name: str
+    energy: Any
+    mono: Any
+    sample: Any
+    sharpness: Any
+    intensity: Any
+
+    @property
+    def camera(self) -> Any:
+        """The camera in use."""
+
+    @property
+    def zone_plate(self) -> Any:
+        """The zone plate in use."""
+
+    @property
+    def detector(self) -> Any:
+        """The detector in use."""
+
+    def describe_optics(self) -> dict[str, Any]:
+        """Return the optics in use, for the start document."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The devices that plans take, by their role.
+
+    Parameters
+    ----------
+    microscope
+        `exitwave.devices.TransmissionXrayMicroscope` or what behaves like it.
+    ring, front_end_shutter, photon_shutter, fast_shutter, i0, i1, foil, condenser
+        Storage ring, shutters from the source on, ion chambers before and after the foils, foils, condenser.
+    """
+
+    microscope: Imager
+    ring: Any
+    front_end_shutter: ShutterDevice
+    photon_shutter: ShutterDevice
+    fast_shutter: ShutterDevice
+    i0: Any
+    i1: Any
+    foil: Any
+    condenser: Any

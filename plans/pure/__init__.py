@@ -1,0 +1,1 @@
+"""Science as data, before anything moves: pure functions that plans walk through."""

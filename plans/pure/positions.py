@@ -1,0 +1,81 @@
+"""Positions to visit, as plain lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["PlanInputError", "centred", "edge_energies", "require_count", "require_finite"]
+
+
+class PlanInputError(ValueError):
+    """An argument of a plan that can't be meant."""
+
+
+def require_finite(name: str, value: float, unit: str, *, positive: bool = False) -> float:
+    """Return the value, or refuse it.
+
+    Raises
+    ------
+    PlanInputError
+        NaN, infinite or, where asked, not positive.
+    """
+    if not math.isfinite(value) or (positive and value <= 0):
+        wanted = "a positive number" if positive else "a finite number"
+        raise PlanInputError(f"{name}: {value:g} {unit} is not {wanted}")
+    return float(value)
+
+
+def require_count(name: str, value: int, *, at_least: int) -> int:
+    """Return the value, or refuse it.
+
+    Raises
+    ------
+    PlanInputError
+        Not a whole number, or too small.
+    """
+    if isinstance(value, bool) or int(value) != value or value < at_least:
+        raise PlanInputError(f"{name}: {value} is not a whole number of at least {at_least}")
+    return int(value)
+
+
+def centred(centre: float, span: float, num: int) -> list[float]:
+    """Return `num` evenly spaced positions over `span` around `centre`, ends included.
+
+    Raises
+    ------
+    PlanInputError
+        Fewer than three positions, or a span that is not positive.
+    """
+    require_count("number of positions", num, at_least=3)
+    require_finite("span", span, "", positive=True)
+    require_finite("centre", centre, "")
+    step = span / (num - 1)
+    return [centre - span / 2 + i * step for i in range(num)]
+
+
+def edge_energies(
+    edge_kev: float,
+    regions_ev: Sequence[tuple[float, float, float]] = ((-60.0, -12.0, 4.0), (-12.0, 15.0, 0.5), (15.0, 60.0, 3.0)),
+) -> list[float]:
+    """Return energies in keV over regions ``(start, stop, step)`` in eV relative to an edge.
+
+    Neighbouring regions share their border once; the list rises, so that the monochromator comes from one side.
+
+    Raises
+    ------
+    PlanInputError
+        A region that does not rise, or regions out of order.
+    """
+    energies: list[float] = []
+    for start, stop, step in regions_ev:
+        if not (step > 0 and stop > start):
+            raise PlanInputError(f"energy region ({start:g}, {stop:g}, {step:g}) eV does not rise; give start < stop")
+        if energies and start < (energies[-1] - edge_kev) * 1e3 - 1e-6:
+            raise PlanInputError(f"energy region from {start:g} eV begins before the one in front of it ends")
+        count = round((stop - start) / step)
+        for i in range(count + 1):
+            energy_kev = edge_kev + (start + i * (stop - start) / count) * 1e-3
+            if not energies or energy_kev > energies[-1] + 1e-9:
+                energies.append(energy_kev)
+    return energies

@@ -1,0 +1,85 @@
+"""What every plan puts around its work: metadata, an open run, and a clean end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+
+import exitwave
+
+from .instrument import Instrument
+from .stubs import beam_off, beam_on
+
+__all__ = ["run_with_beam", "start_metadata"]
+
+
+def start_metadata(
+    instrument: Instrument,
+    plan_name: str,
+    plan_args: Mapping[str, Any],
+    *,
+    technique: str,
+    detectors: Sequence[Any],
+    motors: Sequence[Any] = (),
+    num_points: int = 1,
+    hints: Mapping[str, Any] | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the metadata of a start document; what the user says in `md` wins.
+
+    Parameters
+    ----------
+    technique : str
+        NeXus `NXtechnique` name.
+    """
+    return {
+        "plan_name": plan_name,
+        "plan_args": dict(plan_args),
+        "technique": technique,
+        "detectors": [d.name for d in detectors],
+        "motors": [m.name for m in motors],
+        "num_points": num_points,
+        "hints": dict(hints or {}),
+        **instrument.microscope.describe_optics(),
+        "camera": instrument.microscope.camera.name,
+        "versions": {"exitwave": exitwave.__version__},
+        **(md or {}),
+    }
+
+
+def run_with_beam(
+    instrument: Instrument,
+    body: Callable[[], MsgGenerator[Any]],
+    metadata: Mapping[str, Any],
+    *,
+    stage: Sequence[Any],
+    cleanup: Callable[[], MsgGenerator[Any]] | None = None,
+) -> MsgGenerator[str]:
+    """Stage devices, open a run, switch the beam on, do `body`; close the shutters whatever happens.
+
+    `cleanup` runs after the shutters are closed, even if one of them did not close.
+
+    Returns
+    -------
+    str
+        The run's uid.
+    """
+
+    def inside() -> MsgGenerator[None]:
+        yield from beam_on(instrument)
+        yield from body()
+
+    def end() -> MsgGenerator[None]:
+        # Light off first; what moves back may take its time.
+        yield from bpp.finalize_wrapper(beam_off(instrument), cleanup() if cleanup else bps.null())
+
+    return (
+        yield from bpp.stage_wrapper(
+            bpp.run_wrapper(bpp.finalize_wrapper(inside(), end), md=dict(metadata)),
+            list(stage),
+        )
+    )

@@ -1,0 +1,228 @@
+"""Stubs: parts of plans. None of them opens a run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import FailedStatus, Msg, MsgGenerator
+
+from exitwave.devices import Acquisition, ExitwaveError, ShutterError
+
+from .instrument import Instrument, ShutterDevice
+
+__all__ = [
+    "BeamLostError",
+    "FrameLossError",
+    "beam_off",
+    "beam_on",
+    "close_shutter",
+    "count_beam",
+    "open_shutter",
+    "sample_back",
+    "sample_out",
+    "set_energy",
+    "take_burst",
+    "take_darks",
+    "take_flats",
+    "take_projections",
+    "wait_for_beam",
+]
+
+
+class BeamLostError(ExitwaveError, RuntimeError):
+    """The ring's beam went away while frames were taken."""
+
+
+class FrameLossError(ExitwaveError, RuntimeError):
+    """Frames were lost between camera and file."""
+
+
+def set_energy(instrument: Instrument, energy_kev: float) -> MsgGenerator[None]:
+    """Move monochromator, zone plate and detector to a photon energy.
+
+    Raises
+    ------
+    MotionLimitError
+        Before anything moves, if one of the axes can't follow.
+    """
+    microscope = instrument.microscope
+    microscope.energy.check_value(energy_kev)
+    yield from bps.mv(microscope.energy, energy_kev)
+
+
+def open_shutter(shutter: ShutterDevice, *, tries: int = 3, pause_s: float = 1.0) -> MsgGenerator[None]:
+    """Open a shutter, and try again when it did not.
+
+    Raises
+    ------
+    ShutterError
+        It is still not open after `tries`.
+    """
+    yield from _drive_shutter(shutter, "open", tries, pause_s)
+
+
+def close_shutter(shutter: ShutterDevice, *, tries: int = 3, pause_s: float = 1.0) -> MsgGenerator[None]:
+    """Close a shutter, and try again when it did not.
+
+    Raises
+    ------
+    ShutterError
+        It is still not closed after `tries`.
+    """
+    yield from _drive_shutter(shutter, "close", tries, pause_s)
+
+
+def _drive_shutter(shutter: ShutterDevice, target: str, tries: int, pause_s: float) -> MsgGenerator[None]:
+    for attempt in range(1, tries + 1):
+        try:
+            yield from bps.abs_set(shutter, target, group=f"{shutter.name}-{target}")
+            yield from bps.wait(group=f"{shutter.name}-{target}")
+        except FailedStatus as error:
+            cause = error.__cause__ or error
+            if attempt == tries:
+                raise ShutterError(f"{shutter.name}: did not {target} in {tries} tries: {cause}") from error
+            yield from bps.sleep(pause_s)
+        else:
+            return
+
+
+def wait_for_beam(instrument: Instrument, *, poll_s: float = 2.0, limit_s: float = 12 * 3600) -> MsgGenerator[None]:
+    """Wait until the ring reports beam.
+
+    Raises
+    ------
+    BeamLostError
+        No beam within `limit_s`.
+    """
+    waited_s = 0.0
+    while (yield from bps.rd(instrument.ring.beam_available, default_value="Yes")) != "Yes":
+        if waited_s >= limit_s:
+            raise BeamLostError(f"{instrument.ring.name}: no beam for {limit_s:g} s; ask the control room")
+        yield from bps.sleep(poll_s)
+        waited_s += poll_s
+
+
+def beam_on(instrument: Instrument) -> MsgGenerator[None]:
+    """Wait for beam, switch the shaker on and open front end and photon shutter."""
+    yield from wait_for_beam(instrument)
+    yield from open_shutter(instrument.front_end_shutter)
+    yield from open_shutter(instrument.photon_shutter)
+    yield from bps.mv(instrument.condenser.shaker.enable, "On")
+
+
+def beam_off(instrument: Instrument) -> MsgGenerator[None]:
+    """Close fast and photon shutter and stop the shaker, each of them whatever the others do."""
+    failures = []
+    for shutter in (instrument.fast_shutter, instrument.photon_shutter):
+        try:
+            yield from close_shutter(shutter)
+        except ShutterError as error:
+            failures.append(str(error))
+    yield from bps.mv(instrument.condenser.shaker.enable, "Off")
+    if failures:
+        raise ShutterError("; ".join(failures))
+
+
+def sample_out(instrument: Instrument) -> Generator[Msg, Any, float]:
+    """Take the sample out of the field of view.
+
+    Returns
+    -------
+    float
+        Where it was, um: what `sample_back` needs.
+
+    Raises
+    ------
+    MotionLimitError
+        The stage can't go that far to either side.
+    """
+    sample = instrument.microscope.sample
+    motor = sample.out_motor
+    here = yield from bps.rd(motor)
+    target = here + sample.out_distance_um
+    try:
+        motor.check_value(target)
+    except ExitwaveError:
+        target = here - sample.out_distance_um
+        motor.check_value(target)
+    yield from bps.mv(motor, target)
+    return here
+
+
+def sample_back(instrument: Instrument, position_um: float) -> MsgGenerator[None]:
+    """Bring the sample back to where it was."""
+    yield from bps.mv(instrument.microscope.sample.out_motor, position_um)
+
+
+def count_beam(instrument: Instrument, stream: str = "beam") -> MsgGenerator[None]:
+    """Record ion chamber and ring in a stream of their own."""
+    yield from bps.trigger_and_read([instrument.i0, instrument.ring], name=stream)
+
+
+def take_burst(
+    instrument: Instrument, acquisition: Acquisition, stream: str, *, allow_loss: bool = False
+) -> MsgGenerator[None]:
+    """Take a burst of frames into a stream, and record in the stream ``audit`` what became of them.
+
+    Raises
+    ------
+    FrameLossError
+        Fewer frames are in the file than were asked for, and `allow_loss` is false.
+    """
+    camera = instrument.microscope.camera
+    # A pause or a suspension takes the burst again from here, into a new file.
+    yield from bps.checkpoint()
+    yield from bps.prepare(camera, acquisition, wait=True)
+    yield from bps.declare_stream(camera, name=stream, collect=True)
+    yield from bps.kickoff_all(camera, wait=True)
+    yield from bps.collect_while_completing([camera], [camera], flush_period=0.5, stream_name=stream)
+    yield from bps.trigger_and_read([camera.audit], name="audit")
+    written = yield from bps.rd(camera.audit.written, default_value=acquisition.num_frames)
+    if written < acquisition.num_frames and not allow_loss:
+        raise FrameLossError(
+            f"{camera.name}: {acquisition.num_frames:d} frames asked for in {stream!r}, {written:g} written; "
+            "take the run again, or look at the file plugin's queue"
+        )
+
+
+def take_darks(instrument: Instrument, acquisition: Acquisition) -> MsgGenerator[None]:
+    """Take frames with the fast shutter closed into the stream ``dark``."""
+    yield from close_shutter(instrument.fast_shutter)
+    yield from take_burst(instrument, acquisition, "dark")
+
+
+def take_flats(instrument: Instrument, acquisition: Acquisition) -> MsgGenerator[None]:
+    """Take frames without the sample into the stream ``flat``; the sample is back afterwards, whatever happens."""
+    from bluesky.preprocessors import finalize_wrapper
+
+    position_um = yield from sample_out(instrument)
+
+    def expose() -> MsgGenerator[None]:
+        yield from open_shutter(instrument.fast_shutter)
+        yield from count_beam(instrument)
+        yield from take_burst(instrument, acquisition, "flat")
+        yield from close_shutter(instrument.fast_shutter)
+
+    def put_back() -> MsgGenerator[None]:
+        yield from sample_back(instrument, position_um)
+
+    yield from finalize_wrapper(expose(), put_back)
+
+
+def take_projections(instrument: Instrument, acquisition: Acquisition, *, stream: str = "primary") -> MsgGenerator[None]:
+    """Take frames of the sample into the stream ``primary``.
+
+    Raises
+    ------
+    BeamLostError
+        The ring's beam went away meanwhile.
+    """
+    yield from wait_for_beam(instrument)
+    yield from open_shutter(instrument.fast_shutter)
+    yield from count_beam(instrument)
+    yield from take_burst(instrument, acquisition, stream)
+    yield from close_shutter(instrument.fast_shutter)
+    if (yield from bps.rd(instrument.ring.beam_available, default_value="Yes")) != "Yes":
+        raise BeamLostError(f"{instrument.ring.name}: beam lost while frames were taken; take the run again")

@@ -1,0 +1,250 @@
+"""Plans of the full-field transmission X-ray microscope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import numpy as np
+from bluesky.utils import MsgGenerator
+
+from exitwave.analysis import correction, sharpness
+from exitwave.devices import Acquisition
+
+from .instrument import Instrument
+from .pure.positions import PlanInputError, centred, require_count, require_finite
+from .runs import run_with_beam, start_metadata
+from .stubs import (
+    close_shutter,
+    count_beam,
+    open_shutter,
+    sample_back,
+    sample_out,
+    take_darks,
+    take_flats,
+    take_projections,
+)
+
+__all__ = ["radiograph", "through_focus"]
+
+
+def radiograph(
+    instrument: Instrument,
+    exposure_s: float = 1.0,
+    num_frames: int = 1,
+    *,
+    num_flats: int = 10,
+    num_darks: int = 10,
+    flat_exposure_s: float | None = None,
+    period_s: float | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Take an image of the sample, with darks and sample-out flats.
+
+    Streams: ``dark``, ``flat``, ``primary`` (frames, one row a frame), ``beam`` (ion chamber and ring before each
+    burst), ``audit`` (frames asked, acquired, written, dropped for each burst).
+
+    Parameters
+    ----------
+    instrument : Instrument
+    exposure_s : float
+        Exposure of a frame.
+    num_frames, num_flats, num_darks : int
+        How many.
+    flat_exposure_s : float, optional
+        Exposure of a flat, if it is not that of the frames; darks are then taken at the exposure of the frames.
+    period_s : float, optional
+        Frame period; as short as the camera can without it.
+    md : mapping, optional
+        Metadata; wins over the plan's own.
+
+    Returns
+    -------
+    str
+        The run's uid.
+
+    Raises
+    ------
+    SettingError, StorageSpaceError, MotionLimitError, PlanInputError
+        Before anything moves, when the request can't be met.
+    """
+    num_frames = require_count("num_frames", num_frames, at_least=1)
+    num_flats = require_count("num_flats", num_flats, at_least=0)
+    num_darks = require_count("num_darks", num_darks, at_least=0)
+    camera = instrument.microscope.camera
+    frames = Acquisition(exposure_s, num_frames, period_s)
+    flats = Acquisition(exposure_s if flat_exposure_s is None else flat_exposure_s, num_flats, period_s)
+    if flats.exposure_s != frames.exposure_s and num_flats and num_darks:
+        raise PlanInputError(
+            f"flat_exposure_s: {flats.exposure_s:g} s differs from the frames' {frames.exposure_s:g} s, and darks of "
+            "one exposure do not fit the other; use one exposure and more flats"
+        )
+    for acquisition in (frames, flats):
+        camera.check_acquisition(acquisition)
+    camera.check_storage(num_frames + num_flats + num_darks)
+
+    def body() -> MsgGenerator[None]:
+        if num_darks:
+            yield from take_darks(instrument, Acquisition(exposure_s, num_darks, period_s))
+        if num_flats:
+            yield from take_flats(instrument, flats)
+        yield from take_projections(instrument, frames)
+
+    metadata = start_metadata(
+        instrument,
+        "radiograph",
+        {"exposure_s": exposure_s, "num_frames": num_frames, "num_flats": num_flats, "num_darks": num_darks},
+        technique="transmission X-ray microscopy",
+        detectors=[camera],
+        num_points=num_frames,
+        md={"num_flats": num_flats, "num_darks": num_darks, "exposure_s": exposure_s, **(md or {})},
+    )
+    return (yield from run_with_beam(instrument, body, metadata, stage=[camera]))
+
+
+def through_focus(
+    instrument: Instrument,
+    span_um: float = 200.0,
+    num: int = 21,
+    *,
+    exposure_s: float = 1.0,
+    centre_mm: float | None = None,
+    move_to_best: bool = True,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Image the sample while the zone plate steps through focus, find the sharpest position and go there.
+
+    Streams: ``dark``, ``flat``, ``primary`` (zone plate z, sharpness, frame), ``focus`` (best z, its standard
+    deviation).
+
+    Parameters
+    ----------
+    instrument : Instrument
+    span_um : float
+        Range of the zone plate's z.
+    num : int
+        Positions.
+    exposure_s : float
+        Exposure of each image; flat and dark are taken once, ten of each.
+    centre_mm : float, optional
+        Middle of the range; where the zone plate is without it.
+    move_to_best : bool
+        Go to the best position; otherwise back to where it was.
+
+    Returns
+    -------
+    str
+        The run's uid.
+
+    Raises
+    ------
+    FocusError
+        The sharpest image is at an end of the range; the zone plate is back where it was.
+    """
+    return (
+        yield from _through_focus(
+            instrument, span_um, num, exposure_s, centre_mm, move_to_best, "through_focus", md, found=None
+        )
+    )
+
+
+def _through_focus(
+    instrument: Instrument,
+    span_um: float,
+    num: int,
+    exposure_s: float,
+    centre_mm: float | None,
+    move_to_best: bool,
+    plan_name: str,
+    md: Mapping[str, Any] | None,
+    found: Callable[[float, float], None] | None,
+) -> MsgGenerator[str]:
+    """Do `through_focus`; `found` is called with the best position and its standard deviation, mm."""
+    require_finite("span_um", span_um, "um", positive=True)
+    require_count("num", num, at_least=5)
+    microscope = instrument.microscope
+    camera, axis = microscope.camera, microscope.zone_plate.z
+    start_mm = yield from bps.rd(axis)
+    centre = start_mm if centre_mm is None else require_finite("centre_mm", centre_mm, "mm")
+    positions = centred(centre, span_um * 1e-3, num)
+    for position in positions:
+        axis.check_value(position)
+    each = Acquisition(exposure_s)
+    camera.check_acquisition(each)
+    camera.check_storage(num + 20)
+    target_mm = start_mm
+
+    def body() -> MsgGenerator[None]:
+        nonlocal target_mm
+        dark = yield from _reference(instrument, "dark", exposure_s)
+        flat = yield from _reference(instrument, "flat", exposure_s)
+        yield from open_shutter(instrument.fast_shutter)
+        yield from count_beam(instrument)
+        yield from bps.prepare(camera, each, wait=True)
+        measures = []
+        for position in positions:
+            yield from bps.checkpoint()
+            yield from bps.mv(axis, position)
+            yield from bps.trigger(camera, wait=True)
+            frame = yield from bps.rd(camera.latest_frame, default_value=dark)
+            image = correction.flat_field(np.asarray(frame), flat, dark)
+            measures.append(float(sharpness.focus_measure(image)))
+            yield from bps.mv(microscope.sharpness, measures[-1])
+            yield from bps.create("primary")
+            for device in (axis, microscope.sharpness, camera):
+                yield from bps.read(device)
+            yield from bps.save()
+        yield from close_shutter(instrument.fast_shutter)
+        best = sharpness.fit_focus(np.asarray(positions), np.asarray(measures))
+        if found is not None:
+            found(best.position, best.uncertainty)
+        yield from bps.mv(microscope.focus_result.position, best.position)
+        yield from bps.mv(microscope.focus_result.uncertainty, best.uncertainty)
+        yield from bps.trigger_and_read([microscope.focus_result], name="focus")
+        if move_to_best:
+            target_mm = best.position
+
+    def go() -> MsgGenerator[None]:
+        yield from bps.mv(axis, target_mm)
+
+    metadata = start_metadata(
+        instrument,
+        plan_name,
+        {"span_um": span_um, "num": num, "exposure_s": exposure_s, "centre_mm": centre_mm},
+        technique="transmission X-ray microscopy",
+        detectors=[camera],
+        motors=[axis],
+        num_points=num,
+        hints={"dimensions": [([axis.name], "primary")]},
+        md=md,
+    )
+    return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=go))
+
+
+def _reference(instrument: Instrument, kind: str, exposure_s: float, num: int = 10) -> MsgGenerator[Any]:
+    """Take darks or flats one by one and return their mean, float32 (y, x).
+
+    Frame by frame, because the mean is needed here and now and the file is read as it grows.
+    """
+    camera = instrument.microscope.camera
+    acquisition = Acquisition(exposure_s)
+    position_um = None
+    if kind == "flat":
+        position_um = yield from sample_out(instrument)
+        yield from open_shutter(instrument.fast_shutter)
+    else:
+        yield from close_shutter(instrument.fast_shutter)
+    yield from bps.prepare(camera, acquisition, wait=True)
+    total: np.ndarray | None = None
+    for _ in range(num):
+        yield from bps.trigger(camera, wait=True)
+        frame = np.asarray((yield from bps.rd(camera.latest_frame, default_value=np.ones(camera.frame_shape))))
+        total = frame.astype(np.float32) if total is None else total + frame
+        yield from bps.create(kind)
+        yield from bps.read(camera)
+        yield from bps.save()
+    if position_um is not None:
+        yield from close_shutter(instrument.fast_shutter)
+        yield from sample_back(instrument, position_um)
+    return (total if total is not None else np.ones(camera.frame_shape, np.float32)) / np.float32(num)

@@ -1,0 +1,274 @@
+"""What a profile may say: one model per device class, extra keys refused.
+
+A profile is a TOML file. Names of devices are the names of their tables; a reference to another device is its
+name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+__all__ = ["DeviceModel", "Profile"]
+
+
+References = dict[str, str | dict[str, str]]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Device(_Strict):
+    prefix: str = ""
+    labels: list[str] = []
+
+    def references(self) -> References:
+        """Names of the devices that this one is built with, by argument."""
+        return {}
+
+
+class StorageRingModel(_Device):
+    """`exitwave.devices.StorageRing`."""
+
+    type: Literal["StorageRing"]
+
+
+class VacuumModel(_Device):
+    """`exitwave.devices.Vacuum`."""
+
+    type: Literal["Vacuum"]
+
+
+class ShutterModel(_Device):
+    """`exitwave.devices.Shutter`."""
+
+    type: Literal["Shutter"]
+    timeout_s: PositiveFloat = 10.0
+
+
+class MirrorModel(_Device):
+    """`exitwave.devices.Mirror`."""
+
+    type: Literal["Mirror"]
+
+
+class MonochromatorModel(_Device):
+    """`exitwave.devices.DoubleCrystalMonochromator`."""
+
+    type: Literal["DoubleCrystalMonochromator"]
+    energy_range_kev: tuple[PositiveFloat, PositiveFloat] = (5.0, 14.0)
+    exit_offset_mm: PositiveFloat = 25.0
+
+
+class SlitsModel(_Device):
+    """`exitwave.devices.Slits`."""
+
+    type: Literal["Slits"]
+
+
+class IonChamberModel(_Device):
+    """`exitwave.devices.IonChamber`."""
+
+    type: Literal["IonChamber"]
+    gas: str = "N2"
+    length_mm: PositiveFloat = 10.0
+    mono: str | None = None
+
+    def references(self) -> References:
+        """Monochromator."""
+        return {"mono": self.mono} if self.mono else {}
+
+
+class FoilModel(_Device):
+    """`exitwave.devices.Foil`."""
+
+    type: Literal["Foil"]
+
+
+class CondenserModel(_Device):
+    """`exitwave.devices.Condenser`."""
+
+    type: Literal["Condenser"]
+
+
+class BeamStopModel(_Device):
+    """`exitwave.devices.BeamStop`."""
+
+    type: Literal["BeamStop"]
+
+
+class PinholeModel(_Device):
+    """`exitwave.devices.Pinhole`."""
+
+    type: Literal["Pinhole"]
+    holes_um: dict[str, float]
+
+
+class SampleStageModel(_Device):
+    """`exitwave.devices.SampleStage`."""
+
+    type: Literal["SampleStage"]
+    out_axis: Literal["x", "y", "z"] = "x"
+    out_distance_um: float = 200.0
+
+
+class ZonePlateModel(_Device):
+    """`exitwave.devices.ZonePlate`."""
+
+    type: Literal["ZonePlate"]
+    diameter_um: PositiveFloat
+    outermost_zone_nm: PositiveFloat
+    mono: str
+    in_position_um: float = 0.0
+    out_position_um: float = 4000.0
+
+    def references(self) -> References:
+        """Monochromator."""
+        return {"mono": self.mono}
+
+
+class CameraModel(_Device):
+    """`exitwave.devices.Camera`."""
+
+    type: Literal["Camera"]
+    pixel_um: PositiveFloat = 6.5
+    readout_s: PositiveFloat = 0.01
+    attributes: dict[str, str] = {}
+
+
+class _AnyDetectorModel(_Device):
+    camera: str
+    distance_mm: PositiveFloat
+    optical_magnification: PositiveFloat = 1.0
+
+    def references(self) -> References:
+        """Camera."""
+        return {"camera": self.camera}
+
+
+class DetectorModel(_AnyDetectorModel):
+    """`exitwave.devices.Detector`."""
+
+    type: Literal["Detector"]
+
+
+class HighResolutionDetectorModel(_AnyDetectorModel):
+    """`exitwave.devices.HighResolutionDetector`."""
+
+    type: Literal["HighResolutionDetector"]
+
+
+class TelescopeModel(_Device):
+    """`exitwave.devices.Telescope`."""
+
+    type: Literal["Telescope"]
+    in_position_mm: float = 0.0
+    out_position_mm: float = 80.0
+
+
+class MicroscopeModel(_Device):
+    """`exitwave.devices.TransmissionXrayMicroscope`."""
+
+    type: Literal["TransmissionXrayMicroscope"]
+    mono: str
+    sample: str
+    zone_plates: dict[str, str] = Field(min_length=1)
+    detectors: dict[str, str] = Field(min_length=1)
+    keep: Literal["detector", "magnification"] = "detector"
+
+    def references(self) -> References:
+        """All the parts."""
+        return {
+            "mono": self.mono,
+            "sample": self.sample,
+            "zone_plates": self.zone_plates,
+            "detectors": self.detectors,
+        }
+
+
+DeviceModel = Annotated[
+    StorageRingModel
+    | VacuumModel
+    | ShutterModel
+    | MirrorModel
+    | MonochromatorModel
+    | SlitsModel
+    | IonChamberModel
+    | FoilModel
+    | CondenserModel
+    | BeamStopModel
+    | PinholeModel
+    | SampleStageModel
+    | ZonePlateModel
+    | CameraModel
+    | DetectorModel
+    | HighResolutionDetectorModel
+    | TelescopeModel
+    | MicroscopeModel,
+    Field(discriminator="type"),
+]
+
+
+class StorageModel(_Strict):
+    """Where data go."""
+
+    tiled_url: str | None = None
+    tiled_api_key_env: str = "TILED_API_KEY"
+    frames_folder: str | None = None
+
+
+class RoleModel(_Strict):
+    """Which device plays which role in the plans that the session offers."""
+
+    microscope: str
+    ring: str
+    photon_shutter: str
+    fast_shutter: str
+    front_end_shutter: str
+    i0: str
+    i1: str
+    foil: str
+    condenser: str
+
+
+class Profile(_Strict):
+    """A whole profile.
+
+    Parameters
+    ----------
+    name : str
+        Name of the instrument.
+    prefix : str
+        What all process variables begin with; `--prefix` of the session goes before it.
+    scan_md : dict
+        Metadata for every run.
+    """
+
+    name: str
+    title: str = ""
+    prefix: str = ""
+    connection_timeout_s: PositiveFloat = 10.0
+    num_event_threads: PositiveInt = 4
+    scan_md: dict[str, Any] = {}
+    storage: StorageModel = StorageModel()
+    roles: RoleModel
+    devices: dict[str, DeviceModel]
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Profile:
+        for name, device in self.devices.items():
+            for argument, reference in device.references().items():
+                for target in reference.values() if isinstance(reference, dict) else [reference]:
+                    if target not in self.devices:
+                        raise ValueError(f"device {name!r}: {argument} refers to {target!r}, which is not a device")
+        for role, target in self.roles.model_dump().items():
+            if target not in self.devices:
+                raise ValueError(f"role {role!r} refers to {target!r}, which is not a device")
+        for device in self.devices.values():
+            for number in device.model_dump().values():
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError("numbers must be finite")
+        return self
