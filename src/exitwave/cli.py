@@ -1,5 +1,116 @@
-"""The command line."""
+"""The command line. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="exitwave",
+    help="Control, acquisition and analysis for X-ray and electron microscopes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+queue_app = typer.Typer(help="Automated scan queues (bluesky-queueserver).", no_args_is_help=True)
+app.add_typer(queue_app, name="queue")
+
+ProfileName = Annotated[str, typer.Argument(help="Name of a shipped profile, or a TOML file.")]
+Prefix = Annotated[str | None, typer.Option(help="Prefix of the process variables, in place of the profile's.")]
+Simulate = Annotated[bool, typer.Option("--simulate", help="Start the simulated beamline and connect to it.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def simulate(context: typer.Context) -> None:
+    """Run a simulated instrument (``exitwave simulate bl18b --help`` for its options)."""
+    # A foreign program: this process becomes it, and imports nothing of it.
+    os.execv(sys.executable, [sys.executable, "-m", "exitwave.simulators", *context.args])
+
+
+@app.command()
+def check(
+    profile: ProfileName = "bl18b",
+    prefix: Prefix = None,
+    timeout: Annotated[float, typer.Option(help="Time to connect, s.")] = 10.0,
+    simulated: Simulate = False,
+) -> None:
+    """Connect every device of a profile and report what failed and why."""
+    from exitwave.profiles.commands import check_command
+
+    raise typer.Exit(check_command(profile, prefix=prefix, timeout_s=timeout, simulate=simulated))
+
+
+@app.command()
+def session(
+    profile: ProfileName = "bl18b",
+    prefix: Prefix = None,
+    simulated: Simulate = False,
+    command: Annotated[str | None, typer.Option("-c", help="Run this and leave.")] = None,
+) -> None:
+    """Open an IPython session with devices, plans, RE and catalog."""
+    from exitwave.profiles.commands import session_command
+
+    raise typer.Exit(session_command(profile, prefix=prefix, simulate=simulated, command=command))
+
+
+@app.command()
+def demo(
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("."),
+    zone_plate: Annotated[str, typer.Option(help="A or B.")] = "A",
+    speed: Annotated[float, typer.Option(help="How much faster than real the simulated clock runs.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated beamline's hidden errors.")] = 18,
+) -> None:
+    """Simulate the beamline, align it, image a Siemens star and measure the resolution."""
+    from exitwave.profiles.demo import first_light_command
+
+    raise typer.Exit(first_light_command(json_path=json, out=out, zone_plate=zone_plate, speed=speed, seed=seed))
+
+
+@app.command()
+def runs(
+    number: Annotated[int, typer.Option("-n", help="How many, newest first.")] = 20,
+) -> None:
+    """List the newest runs."""
+    from exitwave.profiles.commands import runs_command
+
+    raise typer.Exit(runs_command(number))
+
+
+@app.command()
+def show(uid: Annotated[str, typer.Argument(help="Uid of a run, its beginning, or -1 for the newest.")]) -> None:
+    """Show what a run holds."""
+    from exitwave.profiles.commands import show_command
+
+    raise typer.Exit(show_command(uid))
+
+
+@queue_app.command("start")
+def queue_start(
+    profile: ProfileName = "bl18b",
+    prefix: Prefix = None,
+    redis: Annotated[str | None, typer.Option(help="URL of a Redis server; one of its own without it.")] = None,
+) -> None:
+    """Bring up a queue server over the devices and plans of a profile."""
+    from exitwave.profiles.commands import queue_command
+
+    raise typer.Exit(queue_command(profile, prefix=prefix, redis=redis))
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; an error that exitwave names is shown as one line, any other with its trace."""
+    try:
+        app()
+    except (ValueError, RuntimeError, OSError) as error:  # what exitwave's named errors derive from
+        if not type(error).__module__.startswith("exitwave."):
+            raise
+        sys.stderr.write(f"exitwave: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""A session: devices, RunEngine, storage and plans of one profile, wired together.
+
+Used alike by IPython (``exitwave session``, ``ipython --profile-dir``), the queue server and the demonstrations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+from .builder import Beamline, build, load_profile
+from .storage.paths import DataFolder, data_folder
+
+if TYPE_CHECKING:
+    from bluesky import RunEngine
+    from bluesky.utils import MsgGenerator
+
+    from exitwave.plans import Instrument
+
+    from .simulation import SimulatedBeamline
+
+__all__ = ["Session", "bind", "open_session"]
+
+P = ParamSpec("P")
+
+
+@dataclass
+class Session:
+    """An open session; a context manager.
+
+    Attributes
+    ----------
+    beamline : Beamline
+        Devices by name.
+    instrument : Instrument
+        The devices by their role in plans.
+    RE : RunEngine
+    data : DataFolder
+        Where journal, frames and catalog lie.
+    namespace : dict
+        What a user finds under its name: devices, plans, ``RE``, ``catalog``, ``open_run``.
+    """
+
+    beamline: Beamline
+    instrument: Instrument
+    RE: RunEngine
+    data: DataFolder
+    namespace: dict[str, Any] = field(default_factory=dict)
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def open_run(self, key: str | int = -1) -> Any:
+        """Open a run of this session's data folder; see `exitwave.profiles.storage.open_run`."""
+        from .storage import open_run
+
+        return open_run(key, data=self.data)
+
+    def close(self) -> None:
+        """Stop what the session started, last first."""
+        self._closing.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def bind(
+    plan: Callable[Concatenate[Instrument, P], MsgGenerator[Any]], instrument: Instrument
+) -> Callable[P, MsgGenerator[Any]]:
+    """Return the plan with its instrument filled in: a generator function with the rest of its signature."""
+
+    @functools.wraps(plan)
+    def bound(*args: P.args, **kwargs: P.kwargs) -> MsgGenerator[Any]:
+        return (yield from plan(instrument, *args, **kwargs))
+
+    signature = inspect.signature(plan)
+    parameters = [p for name, p in signature.parameters.items() if name != "instrument"]
+    bound.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    del bound.__wrapped__  # type: ignore[attr-defined]
+    return bound
+
+
+class _LazyCatalog:
+    """The catalog, connected at the first use: Tiled's cold start takes longer than a user wants to wait."""
+
+    def __init__(self, connect: Callable[[], Any]):
+        self._connect = connect
+        self._client: Any = None
+
+    def _get(self) -> Any:
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._get(), name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._get()[key]
+
+    def __len__(self) -> int:
+        return len(self._get())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._get())
+
+    def __repr__(self) -> str:
+        return repr(self._client) if self._client is not None else "<catalog, connects at its first use>"
+
+
+def open_session(
+    profile: str | Path = "bl18b",
+    *,
+    prefix: str | None = None,
+    data: DataFolder | None = None,
+    simulator: SimulatedBeamline | None = None,
+    services: bool = True,
+    timeout_s: float | None = None,
+) -> Session:
+    """Build devices, connect them, and wire RunEngine and storage.
+
+    Parameters
+    ----------
+    profile : str or Path
+    prefix : str, optional
+        In place of the profile's.
+    data : DataFolder, optional
+        The user's own without it.
+    simulator : SimulatedBeamline, optional
+        A simulator to connect to; the session stops it when it closes.
+    services : bool
+        Start the catalog's server and the forwarder in the background.
+    timeout_s : float, optional
+        For connections.
+
+    Raises
+    ------
+    ProfileError, StorageError
+        Before anything is started.
+    DeviceConnectionError
+        Names the process variables that are missing.
+    """
+    model = load_profile(profile)
+    data = (data or data_folder()).prepare()
+    closing = contextlib.ExitStack()
+    try:
+        if simulator is not None:
+            closing.callback(simulator.stop)
+            simulator.connect_here()
+            prefix = prefix or simulator.prefix
+        os.environ.setdefault("OPHYD_CONTROL_LAYER", "caproto")
+        beamline = build(model, prefix=prefix, frames_folder=model.storage.frames_folder or data.frames)
+        beamline.require_connected(timeout_s)
+        return _wire(beamline, data, closing, services)
+    except BaseException:
+        closing.close()
+        raise
+
+
+def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, services: bool) -> Session:
+    from bluesky import RunEngine
+    from bluesky.preprocessors import SupplementalData
+
+    from exitwave import plans
+
+    from .storage import Address, Journal, Publisher, Services, connect_catalog, runs
+
+    model = beamline.profile
+    run_engine = RunEngine({**model.scan_md})
+    newest = next(iter(runs(data.journal)), None)
+    run_engine.md["scan_id"] = int(newest.start.get("scan_id", 0)) if newest else 0
+    journal = Journal(data.journal)
+    run_engine.subscribe(journal)
+    closing.callback(journal.close)
+    publisher = Publisher()
+    run_engine.subscribe(publisher)
+    closing.callback(publisher.close)
+
+    background = None
+    if services:
+        remote = None
+        if model.storage.tiled_url is not None:
+            remote = Address(model.storage.tiled_url, os.environ.get(model.storage.tiled_api_key_env))
+        background = Services(data, readable=[Path(f) for f in [model.storage.frames_folder] if f], tiled=remote)
+        background.start()
+        closing.callback(background.stop)
+
+    def connect() -> Any:
+        if background is None:
+            raise RuntimeError("this session was opened without its catalog; use open_run(uid)")
+        return connect_catalog(background.wait_ready())
+
+    instrument = plans.Instrument(**{role: beamline.role(role) for role in type(model.roles).model_fields})
+    baseline = [beamline.devices[name] for name in beamline.profile.devices if _in_baseline(beamline.devices[name])]
+    run_engine.preprocessors.append(SupplementalData(baseline=baseline))
+
+    session = Session(beamline, instrument, run_engine, data, _closing=closing)
+    session.namespace = {
+        **beamline.devices,
+        "RE": run_engine,
+        "session": session,
+        "catalog": _LazyCatalog(connect),
+        "open_run": session.open_run,
+        "txm": SimpleNamespace(**_bound(plans.txm, instrument)),
+        "alignment": SimpleNamespace(**_bound(plans.alignment, instrument)),
+        "set_energy": bind(plans.stubs.set_energy, instrument),
+    }
+    return session
+
+
+def _bound(module: Any, instrument: Instrument) -> dict[str, Any]:
+    return {name: bind(getattr(module, name), instrument) for name in module.__all__}
+
+
+def _in_baseline(device: Any) -> bool:
+    """Everything that is somewhere, but no cameras: their frames are what a run is about."""
+    from exitwave.devices import Camera
+
+    return not isinstance(device, Camera)
