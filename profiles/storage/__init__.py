@@ -1,0 +1,101 @@
+"""Keeping what was measured: journal first, Tiled behind it, one way to read either.
+
+Names are looked up on first use, so that ``import exitwave.profiles.storage`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exitwave.profiles.storage.audit import RunAudit, StreamAudit, audit_run
+    from exitwave.profiles.storage.errors import (
+        AuditError,
+        DiskSpaceError,
+        FolderError,
+        JournalCorruptError,
+        JournalEncodingError,
+        JournalError,
+        RunNotFoundError,
+        ServiceError,
+        StorageError,
+        StreamNotFoundError,
+    )
+    from exitwave.profiles.storage.frames import FramesMissingError
+    from exitwave.profiles.storage.journal import Journal
+    from exitwave.profiles.storage.paths import DataFolder, check_free, check_writable, data_folder
+    from exitwave.profiles.storage.publisher import Publisher, consume
+    from exitwave.profiles.storage.reader import RunReader, connect_catalog, iter_documents, open_run
+    from exitwave.profiles.storage.runs import JournalReader, Run, find_run, read_journal, runs
+    from exitwave.profiles.storage.server import Address, embedded_address
+    from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
+
+_HOMES = {
+    "audit": ("RunAudit", "StreamAudit", "audit_run"),
+    "errors": (
+        "AuditError",
+        "DiskSpaceError",
+        "FolderError",
+        "JournalCorruptError",
+        "JournalEncodingError",
+        "JournalError",
+        "RunNotFoundError",
+        "ServiceError",
+        "StorageError",
+        "StreamNotFoundError",
+    ),
+    "frames": ("FramesMissingError",),
+    "journal": ("Journal",),
+    "paths": ("DataFolder", "check_free", "check_writable", "data_folder"),
+    "publisher": ("Publisher", "consume"),
+    "reader": ("RunReader", "connect_catalog", "iter_documents", "open_run"),
+    "runs": ("JournalReader", "Run", "find_run", "read_journal", "runs"),
+    "server": ("Address", "embedded_address"),
+    "services": ("Services", "ServicesStatus", "forwarder_status"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Address",
+    "AuditError",
+    "DataFolder",
+    "DiskSpaceError",
+    "FolderError",
+    "FramesMissingError",
+    "Journal",
+    "JournalCorruptError",
+    "JournalEncodingError",
+    "JournalError",
+    "JournalReader",
+    "Publisher",
+    "Run",
+    "RunAudit",
+    "RunNotFoundError",
+    "RunReader",
+    "ServiceError",
+    "Services",
+    "ServicesStatus",
+    "StorageError",
+    "StreamAudit",
+    "StreamNotFoundError",
+    "audit_run",
+    "check_free",
+    "check_writable",
+    "connect_catalog",
+    "consume",
+    "data_folder",
+    "embedded_address",
+    "find_run",
+    "forwarder_status",
+    "iter_documents",
+    "open_run",
+    "read_journal",
+    "runs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
