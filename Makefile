@@ -20,7 +20,7 @@ check: $(VENV)/.dev-ready
 	$(BIN)/mypy tests
 
 bench: $(VENV)/.bench-ready
-	$(BIN)/python -m exitwave.cli bench --json bench.json
+	$(BIN)/python tests/benchmarks --json bench.json
 
 # One environment, three depths: what runs, what tests, what the benchmarks compare with.
 $(VENV)/.uv: requirements-uv.lock

@@ -1,8 +1,8 @@
 """Ophyd classes: what the hardware is."""
 
-from .camera import Acquisition, Camera
-from .condenser import BeamStop, Condenser, Foil, Pinhole
-from .errors import (
+from exitwave.devices.camera import Acquisition, Camera
+from exitwave.devices.condenser import BeamStop, Condenser, Foil, Pinhole
+from exitwave.devices.errors import (
     CameraError,
     DeviceConnectionError,
     ExitwaveError,
@@ -12,17 +12,17 @@ from .errors import (
     ShutterError,
     StorageSpaceError,
 )
-from .focus_calibration import FocusCalibration, FocusPoint
-from .ion_chamber import IonChamber
-from .microscope import Detector, HighResolutionDetector, Telescope, TransmissionXrayMicroscope
-from .mirror import Mirror
-from .monochromator import DoubleCrystalMonochromator
-from .motor import Motor
-from .ring import StorageRing, Vacuum
-from .sample import SampleStage
-from .shutter import Shutter
-from .slits import Slits
-from .zone_plate import ZonePlate
+from exitwave.devices.focus_calibration import FocusCalibration, FocusPoint
+from exitwave.devices.ion_chamber import IonChamber
+from exitwave.devices.microscope import Detector, HighResolutionDetector, Telescope, TransmissionXrayMicroscope
+from exitwave.devices.mirror import Mirror
+from exitwave.devices.monochromator import DoubleCrystalMonochromator
+from exitwave.devices.motor import Motor
+from exitwave.devices.ring import StorageRing, Vacuum
+from exitwave.devices.sample import SampleStage
+from exitwave.devices.shutter import Shutter
+from exitwave.devices.slits import Slits
+from exitwave.devices.zone_plate import ZonePlate
 
 __all__ = [
     "Acquisition",
@@ -41,8 +41,8 @@ __all__ = [
     "HighResolutionDetector",
     "IonChamber",
     "Mirror",
-    "Motor",
     "MotionLimitError",
+    "Motor",
     "Pinhole",
     "SampleStage",
     "SettingError",

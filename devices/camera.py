@@ -21,9 +21,9 @@ from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 from ophyd.areadetector.base import ADComponent, EpicsSignalWithRBV
 
-from .errors import CameraError, SettingError, StorageSpaceError
-from .frames import LatestFrame
-from .signals import ComputedSignal
+from exitwave.devices.errors import CameraError, SettingError, StorageSpaceError
+from exitwave.devices.frames import LatestFrame
+from exitwave.devices.signals import ComputedSignal
 
 __all__ = ["Acquisition", "Camera", "CameraDriver", "HDF5Writer"]
 
@@ -386,9 +386,10 @@ class Camera(Device):
             elif int(self.hdf.num_captured.get()) >= target:
                 if finished.is_set():
                     status.set_finished()
-            elif finished.is_set() and self.num_dropped() > 0:
-                # The frames that are missing are reported by the audit at the end of the run.
-                if int(self.hdf.num_captured.get(use_monitor=False)) + self.num_dropped() >= target:
+            elif finished.is_set():
+                # Frames that are missing are reported by the audit at the end of the burst.
+                lost = self.num_dropped()
+                if lost and int(self.hdf.num_captured.get(use_monitor=False)) + lost >= target:
                     status.set_finished()
 
         def acquired(_: Any) -> None:
@@ -494,7 +495,10 @@ class Camera(Device):
                 for bundle in self._bundles:
                     yield "stream_resource", bundle.stream_resource_doc
             for bundle in self._bundles:
-                yield "stream_datum", bundle.compose_stream_datum(indices={"start": self._emitted, "stop": stop})
+                yield (
+                    "stream_datum",
+                    bundle.compose_stream_datum(indices={"start": self._emitted, "stop": stop}),
+                )
             self._emitted = stop
 
     def _compose_resources(self, path: str) -> list[Any]:

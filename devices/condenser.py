@@ -9,8 +9,8 @@ from ophyd import Component as Cpt
 from ophyd import Device, EpicsSignal, EpicsSignalRO
 from ophyd.status import Status
 
-from .errors import SettingError
-from .motor import Motor
+from exitwave.devices.errors import SettingError
+from exitwave.devices.motor import Motor
 
 __all__ = ["BeamStop", "Condenser", "Foil", "Pinhole", "Shaker"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from .errors import FocusCalibrationError
+from exitwave.devices.errors import FocusCalibrationError
 
 __all__ = ["FocusCalibration", "FocusPoint"]
 
@@ -78,9 +79,9 @@ class FocusCalibration:
                 f"focus at {energy_kev:g} keV lies outside of the calibrated range ({self._energies()}); "
                 "add a point there or remove points"
             )
-        for low, high in zip(points, points[1:], strict=False):
-            if energy_kev <= high.energy_kev:
-                break
+        low, high = next(
+            ((a, b) for a, b in itertools.pairwise(points) if energy_kev <= b.energy_kev), (points[-2], points[-1])
+        )
         fraction = (energy_kev - low.energy_kev) / (high.energy_kev - low.energy_kev)
         return low.correction_mm + fraction * (high.correction_mm - low.correction_mm)
 

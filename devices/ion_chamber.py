@@ -8,10 +8,9 @@ from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 
 from exitwave.analysis import flux
-
-from .errors import SettingError
-from .protocols import EnergyDevice
-from .signals import ComputedSignal
+from exitwave.devices.errors import SettingError
+from exitwave.devices.protocols import EnergyDevice
+from exitwave.devices.signals import ComputedSignal
 
 __all__ = ["IonChamber"]
 
@@ -74,6 +73,4 @@ class IonChamber(Device):
         if self.mono is None:
             return float("nan")
         energy_kev = self.mono.energy.position
-        return float(
-            flux.photons_per_second(self.current.get(), energy_kev, gas=self.gas, length_mm=self.length_mm)
-        )
+        return float(flux.photons_per_second(self.current.get(), energy_kev, gas=self.gas, length_mm=self.length_mm))

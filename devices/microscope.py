@@ -12,14 +12,13 @@ from ophyd import Device, EpicsSignal, Signal
 from ophyd.status import AndStatus, StatusBase
 
 from exitwave.analysis import optics
-
-from .camera import Camera
-from .errors import MotionLimitError, SettingError
-from .monochromator import DoubleCrystalMonochromator
-from .motor import Motor
-from .sample import SampleStage
-from .signals import ComputedSignal
-from .zone_plate import ZonePlate
+from exitwave.devices.camera import Camera
+from exitwave.devices.errors import MotionLimitError, SettingError
+from exitwave.devices.monochromator import DoubleCrystalMonochromator
+from exitwave.devices.motor import Motor
+from exitwave.devices.sample import SampleStage
+from exitwave.devices.signals import ComputedSignal
+from exitwave.devices.zone_plate import ZonePlate
 
 __all__ = ["Detector", "EnergyMove", "HighResolutionDetector", "Telescope", "TransmissionXrayMicroscope"]
 
@@ -36,7 +35,11 @@ class Detector(Device):
     """
 
     distance = Cpt(
-        ComputedSignal, func=lambda self: self.distance_mm, units="mm", kind="normal", doc="Sample to scintillator"
+        ComputedSignal,
+        func=lambda self: self.distance_mm,
+        units="mm",
+        kind="normal",
+        doc="Sample to scintillator",
     )
 
     def __init__(
@@ -73,7 +76,13 @@ class HighResolutionDetector(Detector):
     z = Cpt(Motor, "Z", doc="Track along the beam, mm")
     x = Cpt(Motor, "X", kind="config", doc="In and out of the beam, mm")
     objective = Cpt(
-        EpicsSignal, "Objective_RBV", write_pv="Objective", string=True, put_complete=True, kind="config", doc="2x 4x 10x"
+        EpicsSignal,
+        "Objective_RBV",
+        write_pv="Objective",
+        string=True,
+        put_complete=True,
+        kind="config",
+        doc="2x 4x 10x",
     )
 
     @property
@@ -166,10 +175,18 @@ class TransmissionXrayMicroscope(Device):
 
     energy = Cpt(MicroscopeEnergy, kind="normal")
     magnification = Cpt(
-        ComputedSignal, func=lambda self: self.magnification_now(), units="", kind="normal", doc="Of the zone plate"
+        ComputedSignal,
+        func=lambda self: self.magnification_now(),
+        units="",
+        kind="normal",
+        doc="Of the zone plate",
     )
     pixel_size = Cpt(
-        ComputedSignal, func=lambda self: self.pixel_nm(), units="nm", kind="hinted", doc="Of a pixel at the sample"
+        ComputedSignal,
+        func=lambda self: self.pixel_nm(),
+        units="nm",
+        kind="hinted",
+        doc="Of a pixel at the sample",
     )
     zone_plate_name = Cpt(Signal, kind="config", doc="Zone plate in use")
     detector_name = Cpt(Signal, kind="config", doc="Detector in use")

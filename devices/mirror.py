@@ -5,7 +5,7 @@ from __future__ import annotations
 from ophyd import Component as Cpt
 from ophyd import Device
 
-from .motor import Motor
+from exitwave.devices.motor import Motor
 
 __all__ = ["Mirror"]
 

@@ -10,10 +10,9 @@ from ophyd import PseudoPositioner, PseudoSingle
 from ophyd.pseudopos import pseudo_position_argument, real_position_argument
 
 from exitwave.analysis import optics
-
-from .errors import MotionLimitError
-from .motor import Motor
-from .signals import ConstantSignal
+from exitwave.devices.errors import MotionLimitError
+from exitwave.devices.motor import Motor
+from exitwave.devices.signals import ConstantSignal
 
 __all__ = ["DoubleCrystalMonochromator"]
 
@@ -40,7 +39,7 @@ class DoubleCrystalMonochromator(PseudoPositioner):
     roll = Cpt(Motor, "Roll", kind="config", doc="Roll of the second crystal, urad")
     crystal = Cpt(ConstantSignal, value="Si(111)", kind="config", doc="Reflection")
 
-    _real = ["bragg", "gap"]
+    _real = ("bragg", "gap")
 
     def __init__(
         self,

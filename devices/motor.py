@@ -6,7 +6,7 @@ import math
 
 from ophyd import EpicsMotor
 
-from .errors import MotionLimitError
+from exitwave.devices.errors import MotionLimitError
 
 __all__ = ["Motor"]
 

@@ -13,7 +13,12 @@ class StorageRing(Device):
 
     current = Cpt(EpicsSignalRO, "Current", kind="hinted", auto_monitor=True, doc="Stored current, mA")
     beam_available = Cpt(
-        EpicsSignalRO, "BeamAvailable", kind="normal", auto_monitor=True, string=True, doc="Yes when light can be had"
+        EpicsSignalRO,
+        "BeamAvailable",
+        kind="normal",
+        auto_monitor=True,
+        string=True,
+        doc="Yes when light can be had",
     )
     lifetime = Cpt(EpicsSignalRO, "Lifetime", kind="config", auto_monitor=True, doc="Lifetime, h")
     energy = Cpt(EpicsSignalRO, "Energy", kind="config", auto_monitor=True, doc="Electron energy, GeV")

@@ -7,8 +7,8 @@ from typing import Any
 from ophyd import Component as Cpt
 from ophyd import Device
 
-from .errors import SettingError
-from .motor import Motor
+from exitwave.devices.errors import SettingError
+from exitwave.devices.motor import Motor
 
 __all__ = ["SampleStage"]
 

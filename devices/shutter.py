@@ -7,7 +7,7 @@ from typing import Any
 from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 
-from .errors import SettingError, ShutterError
+from exitwave.devices.errors import SettingError, ShutterError
 
 __all__ = ["Shutter"]
 
@@ -59,7 +59,9 @@ class Shutter(Device):
         status = DeviceStatus(self, timeout=self.timeout_s)
         if target == "Open" and self.permit.get() != "Yes":
             status.set_exception(
-                ShutterError(f"{self.name}: not opened, its permit is {self.permit.get()!r}; search the hutch or wait for beam")
+                ShutterError(
+                    f"{self.name}: not opened, its permit is {self.permit.get()!r}; search the hutch or wait for beam"
+                )
             )
             return status
 

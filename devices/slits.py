@@ -8,7 +8,7 @@ from ophyd import Component as Cpt
 from ophyd import PseudoPositioner, PseudoSingle
 from ophyd.pseudopos import pseudo_position_argument, real_position_argument
 
-from .motor import Motor
+from exitwave.devices.motor import Motor
 
 __all__ = ["Slits"]
 

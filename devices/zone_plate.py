@@ -9,11 +9,10 @@ from ophyd import Component as Cpt
 from ophyd import Device
 
 from exitwave.analysis import optics
-
-from .focus_calibration import FocusCalibration, FocusPoint
-from .motor import Motor
-from .protocols import EnergyDevice
-from .signals import ComputedSignal, ConstantSignal
+from exitwave.devices.focus_calibration import FocusCalibration, FocusPoint
+from exitwave.devices.motor import Motor
+from exitwave.devices.protocols import EnergyDevice
+from exitwave.devices.signals import ComputedSignal, ConstantSignal
 
 __all__ = ["ZonePlate"]
 

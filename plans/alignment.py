@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -11,41 +11,39 @@ from bluesky.utils import MsgGenerator
 
 from exitwave.analysis import fitting, optics
 from exitwave.devices import Acquisition
-
-from .instrument import Instrument
-from .pure.positions import PlanInputError, centred, edge_energies, require_count, require_finite
-from .runs import run_with_beam, start_metadata
-from .stubs import close_shutter, open_shutter, sample_back, sample_out
-from .txm import _through_focus
+from exitwave.plans.instrument import Instrument
+from exitwave.plans.pure.positions import PlanInputError, centred, edge_energies, require_count, require_finite
+from exitwave.plans.runs import run_with_beam, start_metadata
+from exitwave.plans.stubs import close_shutter, open_shutter, sample_back, sample_out
+from exitwave.plans.txm import _through_focus
 
 __all__ = ["condenser", "energy_calibration", "rocking_curve", "zone_plate_focus"]
 
 
 def zone_plate_focus(
     instrument: Instrument,
-    span_um: float = 800.0,
+    spans_um: Sequence[float] = (1800.0, 300.0, 80.0),
     *,
-    fine_span_um: float = 120.0,
-    num: int = 21,
+    num: int = 25,
     exposure_s: float = 1.0,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
-    """Find focus, coarse then fine, and record it in the focus calibration of the zone plate.
+    """Find focus, from coarse to fine, and record it in the focus calibration of the zone plate.
 
     Parameters
     ----------
     instrument : Instrument
-    span_um, fine_span_um : float
-        Ranges of the zone plate's z in the first and in the second pass.
+    spans_um : sequence of float
+        Ranges of the zone plate's z, one for each pass; each is centred on what the one before found.
     num : int
-        Positions in each.
+        Positions in each pass.
     exposure_s : float
         Exposure of each image.
 
     Returns
     -------
     list of str
-        Uids of the two runs.
+        Uids of the runs, one for each pass.
 
     Raises
     ------
@@ -59,7 +57,7 @@ def zone_plate_focus(
         result.update(position=position_mm, uncertainty=uncertainty_mm)
 
     uids = []
-    for span in (span_um, fine_span_um):
+    for span in spans_um:
         uid = yield from _through_focus(
             instrument, span, num, exposure_s, None, True, "zone_plate_focus", md, found=found
         )
@@ -78,8 +76,8 @@ def zone_plate_focus(
 
 def rocking_curve(
     instrument: Instrument,
-    span_urad: float = 120.0,
-    num: int = 41,
+    span_urad: float = 240.0,
+    num: int = 61,
     *,
     integration_s: float = 0.2,
     md: Mapping[str, Any] | None = None,
@@ -314,5 +312,3 @@ def _record_peak(result: Any, centre: float, uncertainty: float, width: float, s
     """Write what was found into a stream of the run."""
     yield from bps.mv(result.centre, centre, result.uncertainty, uncertainty, result.width, width)
     yield from bps.trigger_and_read([result], name=stream)
-
-

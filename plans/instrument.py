@@ -27,6 +27,10 @@ class Imager(Protocol):
     sample: Any
     sharpness: Any
     intensity: Any
+    focus_result: Any
+    peak_result: Any
+    zone_plate_name: Any
+    zone_plates: dict[str, Any]
 
     @property
     def camera(self) -> Any:
@@ -39,6 +43,12 @@ class Imager(Protocol):
     @property
     def detector(self) -> Any:
         """The detector in use."""
+
+    def find_zone_plate(self, name: str) -> Any:
+        """Return a zone plate by its name."""
+
+    def energy_move(self, energy_kev: float) -> Any:
+        """Check an energy and return where everything would go."""
 
     def describe_optics(self) -> dict[str, Any]:
         """Return the optics in use, for the start document."""

@@ -10,9 +10,8 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 import exitwave
-
-from .instrument import Instrument
-from .stubs import beam_off, beam_on
+from exitwave.plans.instrument import Instrument
+from exitwave.plans.stubs import beam_off, beam_on
 
 __all__ = ["run_with_beam", "start_metadata"]
 

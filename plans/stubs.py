@@ -9,8 +9,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
 from exitwave.devices import Acquisition, ExitwaveError, ShutterError
-
-from .instrument import Instrument, ShutterDevice
+from exitwave.plans.instrument import Instrument, ShutterDevice
 
 __all__ = [
     "BeamLostError",
@@ -22,6 +21,7 @@ __all__ = [
     "open_shutter",
     "sample_back",
     "sample_out",
+    "select_zone_plate",
     "set_energy",
     "take_burst",
     "take_darks",
@@ -50,6 +50,24 @@ def set_energy(instrument: Instrument, energy_kev: float) -> MsgGenerator[None]:
     microscope = instrument.microscope
     microscope.energy.check_value(energy_kev)
     yield from bps.mv(microscope.energy, energy_kev)
+
+
+def select_zone_plate(instrument: Instrument, name: str) -> MsgGenerator[None]:
+    """Put a zone plate on the axis and in (nominal or calibrated) focus, and the others out of the beam.
+
+    Raises
+    ------
+    SettingError
+        No zone plate of this name.
+    """
+    microscope = instrument.microscope
+    chosen = microscope.find_zone_plate(name)
+    moves: list[Any] = []
+    for plate in microscope.zone_plates.values():
+        moves += [plate.x, plate.in_position_um if plate is chosen else plate.out_position_um]
+    yield from bps.mv(microscope.zone_plate_name, name)
+    target = microscope.energy_move((yield from bps.rd(microscope.energy, default_value=8.0)))
+    yield from bps.mv(*moves, chosen.z, target.zone_plate_mm)
 
 
 def open_shutter(shutter: ShutterDevice, *, tries: int = 3, pause_s: float = 1.0) -> MsgGenerator[None]:
@@ -211,7 +229,9 @@ def take_flats(instrument: Instrument, acquisition: Acquisition) -> MsgGenerator
     yield from finalize_wrapper(expose(), put_back)
 
 
-def take_projections(instrument: Instrument, acquisition: Acquisition, *, stream: str = "primary") -> MsgGenerator[None]:
+def take_projections(
+    instrument: Instrument, acquisition: Acquisition, *, stream: str = "primary"
+) -> MsgGenerator[None]:
     """Take frames of the sample into the stream ``primary``.
 
     Raises

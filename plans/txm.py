@@ -11,11 +11,10 @@ from bluesky.utils import MsgGenerator
 
 from exitwave.analysis import correction, sharpness
 from exitwave.devices import Acquisition
-
-from .instrument import Instrument
-from .pure.positions import PlanInputError, centred, require_count, require_finite
-from .runs import run_with_beam, start_metadata
-from .stubs import (
+from exitwave.plans.instrument import Instrument
+from exitwave.plans.pure.positions import PlanInputError, centred, require_count, require_finite
+from exitwave.plans.runs import run_with_beam, start_metadata
+from exitwave.plans.stubs import (
     close_shutter,
     count_beam,
     open_shutter,

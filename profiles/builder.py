@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .schema import Profile
+from exitwave.profiles.schema import Profile
 
 if TYPE_CHECKING:
     from ophyd import Device
@@ -52,10 +52,7 @@ def profile_path(name_or_path: str | Path) -> Path:
         There is no such file.
     """
     path = Path(name_or_path)
-    if path.suffix == ".toml":
-        candidate = path
-    else:
-        candidate = Path(__file__).parent / str(name_or_path) / "beamline.toml"
+    candidate = path if path.suffix == ".toml" else Path(__file__).parent / str(name_or_path) / "beamline.toml"
     if not candidate.is_file():
         shipped = sorted(p.parent.name for p in Path(__file__).parent.glob("*/beamline.toml"))
         raise ProfileError(f"no profile {str(name_or_path)!r}; there are {', '.join(shipped)}, or give a .toml file")
@@ -116,9 +113,7 @@ class Beamline:
         Nothing is raised: the rows say what is missing.
         """
         deadline = time.monotonic() + (timeout_s or self.profile.connection_timeout_s)
-        signals = {
-            name: [s for s in _epics_signals(device)] for name, device in self.devices.items()
-        }
+        signals = {name: list(_epics_signals(device)) for name, device in self.devices.items()}
         waiting = [s for group in signals.values() for s in group]
         while waiting and time.monotonic() < deadline:
             waiting = [s for s in waiting if not s.connected]
@@ -130,7 +125,12 @@ class Beamline:
             device = self.devices[name]
             rows.append(
                 ConnectionRow(
-                    name, type(device).__name__, device.prefix, sum(s.connected for s in group), len(group), missing
+                    name,
+                    type(device).__name__,
+                    device.prefix,
+                    sum(s.connected for s in group),
+                    len(group),
+                    missing,
                 )
             )
         return rows

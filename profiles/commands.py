@@ -9,7 +9,7 @@ __all__ = ["check_command", "queue_command", "runs_command", "session_command", 
 
 
 def _start_simulator(profile: str, prefix: str | None, frames: bool = True) -> Any:
-    from .simulation import SimulatedBeamline
+    from exitwave.profiles.simulation import SimulatedBeamline
 
     arguments = ["--prefix", prefix] if prefix else []
     return SimulatedBeamline(Path(profile).stem, arguments)
@@ -22,7 +22,7 @@ def check_command(profile: str, *, prefix: str | None, timeout_s: float, simulat
     from rich.console import Console
     from rich.table import Table
 
-    from .builder import build, load_profile
+    from exitwave.profiles.builder import build, load_profile
 
     model = load_profile(profile)
     console = Console()
@@ -61,7 +61,7 @@ def session_command(profile: str, *, prefix: str | None, simulate: bool, command
     from IPython.terminal.ipapp import TerminalIPythonApp
     from traitlets.config import Config
 
-    from .session import open_session
+    from exitwave.profiles.session import open_session
 
     simulator = _start_simulator(profile, prefix) if simulate else None
     with open_session(profile, prefix=prefix, simulator=simulator) as session:
@@ -86,7 +86,7 @@ def runs_command(number: int) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from .storage import data_folder, runs
+    from exitwave.profiles.storage import data_folder, runs
 
     data = data_folder()
     table = Table(title=f"runs in {data.root}")
@@ -111,7 +111,7 @@ def show_command(uid: str) -> int:
     """Print what a run holds."""
     from rich.console import Console
 
-    from .storage import data_folder, open_run
+    from exitwave.profiles.storage import data_folder, open_run
 
     console = Console(highlight=False)
     key: str | int = int(uid) if uid.lstrip("-").isdigit() and len(uid) < 6 else uid
@@ -135,6 +135,6 @@ def show_command(uid: str) -> int:
 
 def queue_command(profile: str, *, prefix: str | None, redis: str | None) -> int:
     """Bring up the queue server and keep it until it is interrupted."""
-    from .queue import run_queue
+    from exitwave.profiles.queue import run_queue
 
     return int(run_queue(profile, prefix=prefix, redis_url=redis))

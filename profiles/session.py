@@ -15,16 +15,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from .builder import Beamline, build, load_profile
-from .storage.paths import DataFolder, data_folder
+from exitwave.profiles.builder import Beamline, build, load_profile
+from exitwave.profiles.storage.paths import DataFolder, data_folder
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
     from bluesky.utils import MsgGenerator
 
     from exitwave.plans import Instrument
-
-    from .simulation import SimulatedBeamline
+    from exitwave.profiles.simulation import SimulatedBeamline
 
 __all__ = ["Session", "bind", "open_session"]
 
@@ -57,7 +56,7 @@ class Session:
 
     def open_run(self, key: str | int = -1) -> Any:
         """Open a run of this session's data folder; see `exitwave.profiles.storage.open_run`."""
-        from .storage import open_run
+        from exitwave.profiles.storage import open_run
 
         return open_run(key, data=self.data)
 
@@ -170,8 +169,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     from bluesky.preprocessors import SupplementalData
 
     from exitwave import plans
-
-    from .storage import Address, Journal, Publisher, Services, connect_catalog, runs
+    from exitwave.profiles.storage import Address, Journal, Publisher, Services, connect_catalog, runs
 
     model = beamline.profile
     run_engine = RunEngine({**model.scan_md})
@@ -211,7 +209,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "open_run": session.open_run,
         "txm": SimpleNamespace(**_bound(plans.txm, instrument)),
         "alignment": SimpleNamespace(**_bound(plans.alignment, instrument)),
-        "set_energy": bind(plans.stubs.set_energy, instrument),
+        **{name: bind(getattr(plans.stubs, name), instrument) for name in ("set_energy", "select_zone_plate")},
     }
     return session
 

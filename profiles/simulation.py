@@ -5,6 +5,7 @@ The simulator is a foreign program: nothing of it is imported here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -45,16 +46,22 @@ class SimulatedBeamline:
     """
 
     def __init__(
-        self, name: str = "bl18b", arguments: Sequence[str] = (), *, timeout_s: float = 60.0, log: Path | None = None
+        self,
+        name: str = "bl18b",
+        arguments: Sequence[str] = (),
+        *,
+        timeout_s: float = 60.0,
+        log: Path | None = None,
     ):
-        self._log = open(log, "wb") if log else None
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "exitwave.simulators", name, "--with-parent", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=self._log or subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in a session interrupts the plan, not the beamline
-        )
+        command = [sys.executable, "-m", "exitwave.simulators", name, "--with-parent", *arguments]
+        with open(log, "wb") if log else contextlib.nullcontext() as messages:
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=messages or subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a session interrupts the plan, not the beamline
+            )
         try:
             self.ready = self._wait_ready(timeout_s)
         except BaseException:
@@ -111,7 +118,7 @@ class SimulatedBeamline:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(timeout_s)
-        for stream in (self.process.stdout, self.process.stderr, self._log):
+        for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
         return self.process.returncode
@@ -119,5 +126,7 @@ class SimulatedBeamline:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()

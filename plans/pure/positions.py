@@ -56,7 +56,11 @@ def centred(centre: float, span: float, num: int) -> list[float]:
 
 def edge_energies(
     edge_kev: float,
-    regions_ev: Sequence[tuple[float, float, float]] = ((-60.0, -12.0, 4.0), (-12.0, 15.0, 0.5), (15.0, 60.0, 3.0)),
+    regions_ev: Sequence[tuple[float, float, float]] = (
+        (-60.0, -24.0, 3.0),
+        (-24.0, 27.0, 0.5),
+        (27.0, 60.0, 3.0),
+    ),
 ) -> list[float]:
     """Return energies in keV over regions ``(start, stop, step)`` in eV relative to an edge.
 

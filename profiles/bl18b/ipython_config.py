@@ -1,5 +1,7 @@
 """IPython's settings for the session."""
 
-c = get_config()  # noqa: F821
+from traitlets.config import get_config
+
+c = get_config()
 c.TerminalIPythonApp.display_banner = False
 c.InteractiveShell.xmode = "Minimal"

@@ -82,7 +82,9 @@ def runs(
 
 
 @app.command()
-def show(uid: Annotated[str, typer.Argument(help="Uid of a run, its beginning, or -1 for the newest.")]) -> None:
+def show(
+    uid: Annotated[str, typer.Argument(help="Uid of a run, its beginning, or -1 for the newest.")],
+) -> None:
     """Show what a run holds."""
     from exitwave.profiles.commands import show_command
 

@@ -1,0 +1,67 @@
+"""A simulated beamline as a real process, and a session on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exitwave.profiles.session import Session, open_session
+from exitwave.profiles.simulation import SimulatedBeamline
+from exitwave.profiles.storage import DataFolder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.system)
+
+
+@dataclass
+class Beamline:
+    """What a test of the whole thing needs."""
+
+    session: Session
+    truth: dict[str, Any]
+    simulator: SimulatedBeamline
+
+    def __getattr__(self, name: str) -> Any:
+        return self.session.namespace[name]
+
+    def put(self, name: str, value: Any) -> None:
+        """Drive a control of the simulator itself (``Sim:...``)."""
+        from ophyd import EpicsSignal
+
+        signal = EpicsSignal(f"{self.simulator.prefix}{name}", name="control", string=isinstance(value, str))
+        signal.wait_for_connection(timeout=10)
+        signal.set(value).wait(timeout=10)
+        signal.destroy()
+
+
+@pytest.fixture(scope="session")
+def beamline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamline]:
+    """The beamline with its hidden errors, its clock twenty times as fast, and a session without services."""
+    folder = tmp_path_factory.mktemp("beamline")
+    truth = folder / "truth.json"
+    simulator = SimulatedBeamline(
+        "bl18b", ["--seed", "7", "--truth", str(truth), "--speed", "20"], log=folder / "simulator.log"
+    )
+    os.environ.update(simulator.env)
+    with open_session("bl18b", data=DataFolder(folder / "data"), simulator=simulator, services=False) as session:
+        yield Beamline(session, json.loads(truth.read_text()), simulator)
+
+
+@pytest.fixture(autouse=True)
+def _shutters_closed_afterwards(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did with the beamline, its shutters are closed when it is over."""
+    yield
+    if "beamline" in request.fixturenames:
+        line: Beamline = request.getfixturevalue("beamline")
+        assert line.fast_shutter.status.get(use_monitor=False) == "Closed"
+        assert line.photon_shutter.status.get(use_monitor=False) == "Closed"
