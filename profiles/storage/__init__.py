@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         StreamNotFoundError,
     )
     from exitwave.profiles.storage.frames import FramesMissingError
+    from exitwave.profiles.storage.history import JournalReader, Run, find_run, read_journal, runs
     from exitwave.profiles.storage.journal import Journal
     from exitwave.profiles.storage.paths import DataFolder, check_free, check_writable, data_folder
     from exitwave.profiles.storage.publisher import Publisher, consume
     from exitwave.profiles.storage.reader import RunReader, connect_catalog, iter_documents, open_run
-    from exitwave.profiles.storage.runs import JournalReader, Run, find_run, read_journal, runs
     from exitwave.profiles.storage.server import Address, embedded_address
     from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
 
@@ -50,7 +50,7 @@ _HOMES = {
     "paths": ("DataFolder", "check_free", "check_writable", "data_folder"),
     "publisher": ("Publisher", "consume"),
     "reader": ("RunReader", "connect_catalog", "iter_documents", "open_run"),
-    "runs": ("JournalReader", "Run", "find_run", "read_journal", "runs"),
+    "history": ("JournalReader", "Run", "find_run", "read_journal", "runs"),
     "server": ("Address", "embedded_address"),
     "services": ("Services", "ServicesStatus", "forwarder_status"),
 }

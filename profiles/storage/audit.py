@@ -8,9 +8,9 @@ from typing import Any
 
 from exitwave.profiles.storage.errors import AuditError
 from exitwave.profiles.storage.frames import FrameBlock, FramesMissingError, count_frames
+from exitwave.profiles.storage.history import find_run
 from exitwave.profiles.storage.layout import FileLocation
 from exitwave.profiles.storage.paths import DataFolder, data_folder
-from exitwave.profiles.storage.runs import find_run
 from exitwave.profiles.storage.stream import Stream, streams_from_documents
 
 __all__ = ["RunAudit", "StreamAudit", "audit_documents", "audit_run"]

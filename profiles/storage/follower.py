@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exitwave.profiles.storage.runs import JournalReader, broken_off_stop, is_open
+from exitwave.profiles.storage.history import JournalReader, broken_off_stop, is_open
 
 if TYPE_CHECKING:
     from exitwave.profiles.storage.sink import TiledSink

@@ -43,8 +43,7 @@ def _open(location: FileLocation) -> h5py.File:
         return h5py.File(location.path, "r", libver="latest", swmr=True)
     except OSError as error:
         raise FramesMissingError(
-            f"{location.path}: cannot be read ({error}); "
-            "was it moved, or is it still being written without SWMR?"
+            f"{location.path}: cannot be read ({error}); was it moved, or is it still being written without SWMR?"
         ) from error
 
 
@@ -105,8 +104,7 @@ def lazy_frames(blocks: Sequence[FrameBlock], shape: tuple[int, ...], rows: int)
     name = "frames-" + tokenize([(b.location, b.row, b.rows, b.first) for b in blocks], shape, rows)
     zeros = (0,) * len(shape)
     graph: dict[Any, Any] = {
-        (name, row, *zeros): (_missing, row, [block.location.path for block in blocks[:1]])
-        for row in range(rows)
+        (name, row, *zeros): (_missing, row, [block.location.path for block in blocks[:1]]) for row in range(rows)
     }
     for block in blocks:
         for i, row in zip(range(block.rows), itertools.count(block.row), strict=False):

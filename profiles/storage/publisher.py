@@ -72,9 +72,7 @@ class Publisher:
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Hand one document to 0MQ's own thread."""
         try:
-            self._socket.send_multipart(
-                [name.encode(), encode_line(name, doc)], flags=zmq.NOBLOCK, copy=False
-            )
+            self._socket.send_multipart([name.encode(), encode_line(name, doc)], flags=zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return  # a PUB socket drops on its own; this is for a context that is just closing
 

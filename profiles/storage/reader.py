@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exitwave.profiles.storage.errors import RunNotFoundError, ServiceError, StreamNotFoundError
+from exitwave.profiles.storage.history import find_run, read_journal
 from exitwave.profiles.storage.paths import DataFolder, data_folder
-from exitwave.profiles.storage.runs import find_run, read_journal
 from exitwave.profiles.storage.server import Address, embedded_address
 from exitwave.profiles.storage.stream import Stream, streams_from_documents
 
@@ -142,16 +142,12 @@ def _from_tiled(catalog: Any, data: DataFolder, key: str | int) -> RunReader:
     if catalog is None:
         address = embedded_address(data.tiled)
         if address is None:
-            raise ServiceError(
-                f"Tiled: no server is ready for {data.tiled}; start a session or read from the journal"
-            )
+            raise ServiceError(f"Tiled: no server is ready for {data.tiled}; start a session or read from the journal")
         catalog = connect_catalog(address)
     try:
         return RunReader("tiled", TiledRun(catalog[key]))
     except (KeyError, IndexError) as error:
-        raise RunNotFoundError(
-            f"Tiled {catalog.context.api_uri}: no run {key!r}; is the forwarder behind?"
-        ) from error
+        raise RunNotFoundError(f"Tiled {catalog.context.api_uri}: no run {key!r}; is the forwarder behind?") from error
 
 
 def open_run(
@@ -194,8 +190,6 @@ def open_run(
         return _from_tiled(catalog, data, key)
 
 
-def iter_documents(
-    key: str | int = -1, *, data: DataFolder | None = None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def iter_documents(key: str | int = -1, *, data: DataFolder | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Replay the documents of a run from the journal, as the RunEngine emitted them."""
     return find_run((data or data_folder()).journal, key).documents()

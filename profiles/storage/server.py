@@ -114,9 +114,7 @@ def _serve(folder: Path, readable: list[Path], port: int) -> None:
                 write_json(folder / "server.json", {"uri": uri, "pid": os.getpid(), "port": port})
                 print(f"READY {uri}", flush=True)
 
-    Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)).run(
-        sockets=[sock]
-    )
+    Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)).run(sockets=[sock])
 
 
 def main(argv: list[str] | None = None) -> int:

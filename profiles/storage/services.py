@@ -127,9 +127,7 @@ class Services:
     ...     catalog = connect_catalog(services.wait_ready(60))
     """
 
-    def __init__(
-        self, data: DataFolder, *, readable: Sequence[Path] = (), tiled: Address | None = None
-    ) -> None:
+    def __init__(self, data: DataFolder, *, readable: Sequence[Path] = (), tiled: Address | None = None) -> None:
         self.data = data
         self._readable = [data.frames, *readable]
         self._remote = tiled

@@ -44,9 +44,7 @@ class IncompleteError(StorageError):
 
 def _for_tables(doc: dict[str, Any]) -> dict[str, Any]:
     """Event with arrays as lists, which is what the writer's tables are made from."""
-    data = {
-        key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in doc["data"].items()
-    }
+    data = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in doc["data"].items()}
     return {**doc, "data": data}
 
 
@@ -105,17 +103,13 @@ class RunWriter:
     def _unknown_types(doc: Mapping[str, Any]) -> list[str]:
         keys = doc["data_keys"]
         return [
-            key
-            for key in external_keys(doc)
-            if not keys[key].get("dtype_numpy") and not keys[key].get("dtype_str")
+            key for key in external_keys(doc) if not keys[key].get("dtype_numpy") and not keys[key].get("dtype_str")
         ]
 
     def _look_into_files(self) -> None:
         """Find the data type of frames whose descriptor does not tell it, as classic ophyd's may not."""
         resources = {
-            doc["uid"]: resource_location(doc)
-            for name, doc in self._held
-            if name in ("resource", "stream_resource")
+            doc["uid"]: resource_location(doc) for name, doc in self._held if name in ("resource", "stream_resource")
         }
         datums = {doc["datum_id"]: doc["resource"] for name, doc in self._held if name == "datum"}
         found: dict[str, FileLocation | None] = {
@@ -186,8 +180,7 @@ class TiledSink:
             if rows != expected:
                 remove(self.client, uid)
                 raise IncompleteError(
-                    f"Tiled: run {uid[:8]}, stream {stream}: {rows} rows instead of {expected}; "
-                    "writing it again"
+                    f"Tiled: run {uid[:8]}, stream {stream}: {rows} rows instead of {expected}; writing it again"
                 )
 
     def close(self) -> None:

@@ -38,9 +38,7 @@ class ForwarderState:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(_SCHEMA)
         self._db.commit()
-        self._done = {
-            row[0] for row in self._db.execute("SELECT uid FROM done WHERE catalog = ?", (catalog,))
-        }
+        self._done = {row[0] for row in self._db.execute("SELECT uid FROM done WHERE catalog = ?", (catalog,))}
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._done

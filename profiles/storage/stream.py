@@ -110,8 +110,7 @@ def _column(values: Sequence[Any], spec: Mapping[str, Any]) -> np.ndarray[Any, A
         if len({array.shape for array in arrays}) > 1 and all(array.ndim == 1 for array in arrays):
             longest = max(array.size for array in arrays)
             arrays = [
-                np.pad(array.astype(np.float64), (0, longest - array.size), constant_values=np.nan)
-                for array in arrays
+                np.pad(array.astype(np.float64), (0, longest - array.size), constant_values=np.nan) for array in arrays
             ]
         stacked = np.stack(arrays)
         return stacked.astype(np.float64) if stacked.dtype.kind in "iuf" else stacked
@@ -136,9 +135,7 @@ class _Builder:
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         match name:
             case "descriptor":
-                configuration = {
-                    device: dict(c["data"]) for device, c in doc.get("configuration", {}).items()
-                }
+                configuration = {device: dict(c["data"]) for device, c in doc.get("configuration", {}).items()}
                 fresh = Stream(doc["name"], dict(doc["data_keys"]), configuration)
                 self._by_uid[doc["uid"]] = self.streams.setdefault(doc["name"], fresh)
             case "resource" | "stream_resource":
@@ -180,9 +177,7 @@ class _Builder:
         per_point = shape[0] if len(shape) > 2 else 1
         start, stop = doc["indices"]["start"], doc["indices"]["stop"]
         row = doc["seq_nums"]["start"] - 1
-        _append(
-            stream, location.data_key, FrameBlock(location, row, stop - start, start * per_point), per_point
-        )
+        _append(stream, location.data_key, FrameBlock(location, row, stop - start, start * per_point), per_point)
 
 
 def _append(stream: Stream, key: str, block: FrameBlock, per_point: int) -> None:

@@ -37,9 +37,7 @@ class TiledRun:
         node = self._run[name].base  # the parts, where the stream itself shows columns
         metadata = node.metadata
         data_keys = {key: dict(value) for key, value in metadata["data_keys"].items()}
-        configuration = {
-            device: dict(content["data"]) for device, content in metadata.get("configuration", {}).items()
-        }
+        configuration = {device: dict(content["data"]) for device, content in metadata.get("configuration", {}).items()}
         stream = Stream(name, data_keys, configuration)
         external = set(external_keys({"data_keys": data_keys}))
         parts = list(node)
@@ -69,9 +67,7 @@ class TiledRun:
             for path in paths:
                 with h5py.File(path, "r", libver="latest", swmr=True) as file:
                     count = min(rows - row, -(-file[dataset].shape[0] // per_point))
-                stream.blocks.setdefault(key, []).append(
-                    FrameBlock(FileLocation(path, dataset, key), row, count, 0)
-                )
+                stream.blocks.setdefault(key, []).append(FrameBlock(FileLocation(path, dataset, key), row, count, 0))
                 row += count
         else:
             # Files of another machine: Tiled sends the frames.

@@ -82,8 +82,7 @@ class JournalReader:
                 except ValueError as error:
                     if self.offset + len(line) < size:
                         raise JournalCorruptError(
-                            f"{self.path}: line {self._line + 1} cannot be read ({error}); "
-                            "the lines before it are good"
+                            f"{self.path}: line {self._line + 1} cannot be read ({error}); the lines before it are good"
                         ) from error
                     self.torn_bytes = len(line)
                     break
