@@ -66,9 +66,7 @@ def minus_log(source: Array32, target: Array32, floor: np.float32, start: int, s
 
 
 @kernel
-def accumulate(
-    frame: Array32, first: Array32, total: Array64, square: Array64, low: Array32, high: Array32
-) -> None:
+def accumulate(frame: Array32, first: Array32, total: Array64, square: Array64, low: Array32, high: Array32) -> None:
     """Add a frame's difference from the first to sums, squares, minimum and maximum."""
     for y in range(frame.shape[0]):
         for x in range(frame.shape[1]):

@@ -107,9 +107,7 @@ class FlatField:
 
         over_blocks(rows, self.shape[0], _ROWS)
         self._fill = np.float32(fill)
-        self._beam_flat = (
-            None if beam_flat is None else require_positive("beam at the flats", beam_flat, "(1)")
-        )
+        self._beam_flat = None if beam_flat is None else require_positive("beam at the flats", beam_flat, "(1)")
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
@@ -261,9 +259,7 @@ def mean_frames(frames: Iterable[AnyArray], *, reject_sigma: float | None = 6.0)
     return np.asarray(first + mean, dtype=np.float32)
 
 
-def region_beam(
-    raw: AnyArray, dark: AnyArray | float, region: tuple[slice, slice]
-) -> npt.NDArray[np.float64]:
+def region_beam(raw: AnyArray, dark: AnyArray | float, region: tuple[slice, slice]) -> npt.NDArray[np.float64]:
     """Return the mean of raw - dark, counts, in a sample-free `region` (rows, columns): a beam monitor.
 
     Shape (n,) for a stack, (1,) for a frame. Use it for the raw frames and for the flats alike.

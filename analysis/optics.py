@@ -128,9 +128,7 @@ def focal_length_mm(diameter_um: float, outermost_zone_nm: float, energy_kev: fl
     return diameter * zone / wavelength_nm(energy_kev) * 1e-3
 
 
-def energy_from_focal_length_kev(
-    diameter_um: float, outermost_zone_nm: float, focal_length_mm: float
-) -> float:
+def energy_from_focal_length_kev(diameter_um: float, outermost_zone_nm: float, focal_length_mm: float) -> float:
     """Return the photon energy at which a zone plate has the focal length `focal_length_mm`, in keV."""
     diameter = require_positive("zone plate diameter", diameter_um, "um")
     zone = require_positive("outermost zone width", outermost_zone_nm, "nm")
@@ -140,9 +138,7 @@ def energy_from_focal_length_kev(
 
 def numerical_aperture(outermost_zone_nm: float, energy_kev: float) -> float:
     """Return the numerical aperture lambda / (2 dr) of a zone plate in first order (Attwood, eq. 10.11)."""
-    return wavelength_nm(energy_kev) / (
-        2.0 * require_positive("outermost zone width", outermost_zone_nm, "nm")
-    )
+    return wavelength_nm(energy_kev) / (2.0 * require_positive("outermost zone width", outermost_zone_nm, "nm"))
 
 
 def depth_of_focus_um(outermost_zone_nm: float, energy_kev: float) -> float:
@@ -204,9 +200,7 @@ def magnification_from_distances(focal_length_mm: float, detector_distance_mm: f
     focal = require_positive("focal length", focal_length_mm, "mm")
     distance = require_positive("detector distance", detector_distance_mm, "mm")
     if distance < 4.0 * focal:
-        raise OutOfRangeError(
-            f"detector distance = {distance:g} mm: an image needs at least 4 f = {4.0 * focal:g} mm"
-        )
+        raise OutOfRangeError(f"detector distance = {distance:g} mm: an image needs at least 4 f = {4.0 * focal:g} mm")
     half = distance / focal / 2.0 - 1.0
     return half + math.sqrt(half * half - 1.0)
 
@@ -220,17 +214,13 @@ def magnification_from_lens_positions(zone_plate_mm: float, detector_distance_mm
     z = require_positive("zone plate distance", zone_plate_mm, "mm")
     distance = require_positive("detector distance", detector_distance_mm, "mm")
     if z >= distance:
-        raise OutOfRangeError(
-            f"zone plate distance = {z:g} mm: must be < {distance:g} mm, the detector distance"
-        )
+        raise OutOfRangeError(f"zone plate distance = {z:g} mm: must be < {distance:g} mm, the detector distance")
     return (distance - z) / z
 
 
 def zone_plate_position_mm(focal_length_mm: float, detector_distance_mm: float) -> float:
     """Return sample -> zone plate, in mm, that focuses the sample on a detector that stays where it is."""
-    return sample_distance_mm(
-        focal_length_mm, magnification_from_distances(focal_length_mm, detector_distance_mm)
-    )
+    return sample_distance_mm(focal_length_mm, magnification_from_distances(focal_length_mm, detector_distance_mm))
 
 
 def defocus_um(zone_plate_mm: float, detector_distance_mm: float, focal_length_mm: float) -> float:
@@ -243,9 +233,7 @@ def defocus_um(zone_plate_mm: float, detector_distance_mm: float, focal_length_m
     focal = require_positive("focal length", focal_length_mm, "mm")
     image_side = require_positive("detector distance", detector_distance_mm, "mm") - z
     if image_side <= focal:
-        raise OutOfRangeError(
-            f"lens to detector = {image_side:g} mm: must be > {focal:g} mm, the focal length"
-        )
+        raise OutOfRangeError(f"lens to detector = {image_side:g} mm: must be > {focal:g} mm, the focal length")
     return (z - focal * image_side / (image_side - focal)) * 1e3
 
 

@@ -64,9 +64,7 @@ def edge_response(image: npt.NDArray[Any], pixel_nm: float, *, oversampling: int
         raise ShapeError(f"edge region: expected (y, x) of at least 16 x 16 pixels, got {data.shape}")
     good = np.isfinite(data)
     if good.mean() < 0.8:
-        raise ShapeError(
-            f"edge region: {100 * (1 - good.mean()):.3g} % of the pixels are not finite, limit 20 %"
-        )
+        raise ShapeError(f"edge region: {100 * (1 - good.mean()):.3g} % of the pixels are not finite, limit 20 %")
     filled = np.where(good, data, np.median(data[good]))
     smooth = ndimage.gaussian_filter(filled, 1.5)
     if np.abs(np.diff(smooth, axis=0)).sum() > np.abs(np.diff(smooth, axis=1)).sum():

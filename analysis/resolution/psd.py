@@ -136,9 +136,7 @@ def power_spectrum(
     above[:first] = False
     pairs = np.flatnonzero(above[:-1] & above[1:])
     if pairs.size == 0:
-        raise FitError(
-            f"power spectrum: no signal {n_sigma:g} standard deviations above the noise floor {floor:g}"
-        )
+        raise FitError(f"power spectrum: no signal {n_sigma:g} standard deviations above the noise floor {floor:g}")
     last = int(pairs[-1]) + 1
     ring_width = NYQUIST / n_bins
     if last >= n_bins - 1:

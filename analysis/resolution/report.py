@@ -47,13 +47,9 @@ class ResolutionReport:
             f"{psd.half_period_nm:.1f} ± {psd.half_period_sd_nm:.1f} nm ({psd.criterion})."
         ]
         if psd.limited_by == "pixel":
-            lines.append(
-                f"The signal reaches the pixel's limit ({self.pixel_nm:.1f} nm): magnify more to see the end."
-            )
+            lines.append(f"The signal reaches the pixel's limit ({self.pixel_nm:.1f} nm): magnify more to see the end.")
         if psd.beyond_limit:
-            lines.append(
-                f"The cut-off is finer than the lens passes ({psd.limit_nm:.1f} nm): not all of it is image."
-            )
+            lines.append(f"The cut-off is finer than the lens passes ({psd.limit_nm:.1f} nm): not all of it is image.")
         if self.frc is not None:
             lines.append(
                 f"Fourier ring correlation of two exposures: {self.frc.half_bit_nm:.1f} ± "

@@ -34,9 +34,7 @@ def fill_dead(image: npt.NDArray[Any], *, largest_share: float = 0.2) -> Array:
     good = np.isfinite(data)
     dead = 1.0 - good.mean()
     if dead > largest_share:
-        raise ShapeError(
-            f"image: {100 * dead:.3g} % of the pixels are not finite, limit {100 * largest_share:g} %"
-        )
+        raise ShapeError(f"image: {100 * dead:.3g} % of the pixels are not finite, limit {100 * largest_share:g} %")
     if dead == 0.0:
         return data
     data[~good] = 0.0

@@ -144,15 +144,11 @@ def siemens_star(
     if n_spokes is None:
         n_spokes = _count_spokes(data, start, None if outer_radius_nm is None else outer_radius_nm / pixel)
     if centre_yx is None:
-        start = _refine_centre(
-            data, start, n_spokes, None if outer_radius_nm is None else outer_radius_nm / pixel
-        )
+        start = _refine_centre(data, start, n_spokes, None if outer_radius_nm is None else outer_radius_nm / pixel)
     reach = _reach(data.shape, start) if outer_radius_nm is None else outer_radius_nm / pixel
     inner = 2.0 * n_spokes / (2.0 * math.pi)
     if reach < 2.0 * inner:
-        raise FitError(
-            f"star: {n_spokes} spokes within {reach:.4g} pixels are finer than the pixel nearly everywhere"
-        )
+        raise FitError(f"star: {n_spokes} spokes within {reach:.4g} pixels are finer than the pixel nearly everywhere")
     radius, cosine, sine, sd = _harmonics(data, start, n_spokes, inner, reach, n_rings)
     harmonic = cosine + 1j * sine
     coarse = np.abs(harmonic) * (radius > 0.5 * (inner + reach))
@@ -239,9 +235,7 @@ def _count_spokes(data: Array, centre: tuple[float, float], outer: float | None)
     return best
 
 
-def _refine_centre(
-    data: Array, start: tuple[float, float], n: int, outer: float | None
-) -> tuple[float, float]:
+def _refine_centre(data: Array, start: tuple[float, float], n: int, outer: float | None) -> tuple[float, float]:
     """Move the centre to where the spoke harmonic has the most power over all rings."""
     reach = (_reach(data.shape, start) if outer is None else outer) - 3.0
     r0, _ = _polar(data.shape, start)

@@ -30,9 +30,7 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def scenes() -> ModuleType:
     """Scenes with known answers, beside the tests."""
-    spec = importlib.util.spec_from_file_location(
-        "exitwave_test_scenes", Path(__file__).with_name("scenes.py")
-    )
+    spec = importlib.util.spec_from_file_location("exitwave_test_scenes", Path(__file__).with_name("scenes.py"))
     if spec is None or spec.loader is None:
         pytest.fail("scenes.py is missing")
     module = importlib.util.module_from_spec(spec)

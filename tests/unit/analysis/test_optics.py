@@ -34,9 +34,7 @@ def test_zone_plate_of_literature() -> None:
     ("diameter", "zone", "focal", "zones", "depth"),
     [(125, 25, 20.16, 1250, 8.1), (150, 40, 38.71, 937.5, 20.6)],
 )
-def test_zone_plates_of_the_beamline(
-    diameter: float, zone: float, focal: float, zones: float, depth: float
-) -> None:
+def test_zone_plates_of_the_beamline(diameter: float, zone: float, focal: float, zones: float, depth: float) -> None:
     assert optics.focal_length_mm(diameter, zone, 8.0) == pytest.approx(focal, abs=6e-3)
     assert optics.zone_number(diameter, zone) == zones
     assert optics.max_bandwidth(diameter, zone) == 1.0 / zones
@@ -54,9 +52,7 @@ def test_zone_plates_of_the_beamline(
         (9.0, 53.1356, 54.7705, 1834.812),
     ],
 )
-def test_distances_of_a_published_microscope(
-    energy: float, focal: float, sample: float, detector: float
-) -> None:
+def test_distances_of_a_published_microscope(energy: float, focal: float, sample: float, detector: float) -> None:
     f = optics.focal_length_mm(244.0, 30.0, energy)
     assert f == pytest.approx(focal, rel=2e-5)
     assert optics.sample_distance_mm(f, 32.5) == pytest.approx(sample, rel=2e-5)

@@ -50,9 +50,7 @@ def test_cutoff_never_beyond_the_lens_and_follows_photons(
     assert found[0] > 1.3 * found[-1]
 
 
-def test_cutoff_uncertainty_is_honest(
-    sharp: np.ndarray, rng: np.random.Generator, scenes: ModuleType
-) -> None:
+def test_cutoff_uncertainty_is_honest(sharp: np.ndarray, rng: np.random.Generator, scenes: ModuleType) -> None:
     runs = [power_spectrum(scenes.photons(sharp, 300, rng), PIXEL) for _ in range(12)]
     values = np.array([run.half_period_nm for run in runs])
     stated = np.mean([run.half_period_sd_nm for run in runs])
@@ -164,17 +162,13 @@ def test_ring_contrast_is_the_transfer_function(
     # a square wave between 0.6 and 1.0 has the fundamental 2/pi 0.4
     expected = 2 / math.pi * 0.4 * scenes.incoherent_transfer(frequency, CUTOFF)
     away = contrast.half_period_nm > 25  # nearer the centre the waves are curved within the lens's reach
-    pull = (contrast.signed_amplitude - expected)[away] / np.hypot(
-        contrast.amplitude_sd[away], 0.01 * expected[away]
-    )
+    pull = (contrast.signed_amplitude - expected)[away] / np.hypot(contrast.amplitude_sd[away], 0.01 * expected[away])
     assert np.sqrt((pull**2).mean()) < 2.0
     assert not contrast.reversed_nm
     assert contrast.smallest_resolved_nm == pytest.approx(500 / (0.75 * CUTOFF), rel=0.2)
 
 
-def test_defocus_reverses_contrast_and_the_psd_does_not_see_it(
-    rng: np.random.Generator, scenes: ModuleType
-) -> None:
+def test_defocus_reverses_contrast_and_the_psd_does_not_see_it(rng: np.random.Generator, scenes: ModuleType) -> None:
     scene = scenes.star(spokes=36)
     depth = 8.0
     blurred = scenes.defocused_lens(scene, 3 * depth, cutoff_per_um=CUTOFF, depth_um=depth)
