@@ -1,0 +1,1 @@
+"""The TXM beamline BL18B."""

@@ -1,0 +1,102 @@
+"""Specimens by name, and from files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from exitwave.simulators.physics.bodies import Body, Cylinder, Difference, Ellipsoid, Intersection, box, slab, sphere
+from exitwave.simulators.physics.materials import GLASS, GOLD, NMC622, Material
+from exitwave.simulators.physics.specimen import BodySpecimen, NoSpecimen, Specimen
+from exitwave.simulators.physics.star import SiemensStar
+from exitwave.simulators.physics.voxels import load_voxels
+
+
+class UnknownSpecimenError(ValueError):
+    """No specimen has this name, and no file either."""
+
+
+def gold_particles(seed: int = 7) -> BodySpecimen:
+    """Gold particles on the inside of a drawn glass capillary (8 um outside, 7 um inside)."""
+    rng = np.random.default_rng(seed)
+    parts: list[tuple[Body, Material]] = [
+        (Difference(Cylinder((0.0, 0.0, 0.0), 4.0, 60.0), (Cylinder((0.0, 0.0, 0.0), 3.5, 80.0),)), GLASS)
+    ]
+    for _ in range(24):
+        radius = float(rng.uniform(0.15, 0.55))
+        angle = float(rng.uniform(0.0, 2.0 * math.pi))
+        away = 3.45 - radius
+        centre = (away * math.cos(angle), float(rng.uniform(-7.0, 7.0)), away * math.sin(angle))
+        axes = tuple(float(radius * s) for s in rng.uniform(0.7, 1.0, 3))
+        parts.append((Ellipsoid(centre, (axes[0], axes[1], axes[2])), GOLD))
+    return BodySpecimen("gold-particles", tuple(parts))
+
+
+def gold_sphere() -> BodySpecimen:
+    """One gold sphere of 2 um diameter, 3 um off the axis."""
+    return BodySpecimen("sphere", ((sphere((3.0, 0.0, 0.0), 1.0), GOLD),))
+
+
+def knife_edge() -> BodySpecimen:
+    """A gold foil of 1 um with a straight edge 5 deg off the vertical, filling the left half."""
+    turn = math.radians(5.0)
+    edge = box((-10.0, 0.0, 0.0), (20.0, 40.0, 1.0))
+    tilted = slab((-10.0, 0.0, 0.0), (math.cos(turn), math.sin(turn), 0.0), 20.0)
+    return BodySpecimen("knife-edge", ((Intersection((*edge.parts[2:], *tilted.parts)), GOLD),))
+
+
+def step_wedge() -> BodySpecimen:
+    """Five gold steps of 0.2 um, each 3 um wide, side by side."""
+    steps: list[tuple[Body, Material]] = [
+        (box((3.0 * (n - 2), 0.0, 0.1 * (n + 1)), (3.0, 12.0, 0.2 * (n + 1))), GOLD) for n in range(5)
+    ]
+    return BodySpecimen("step-wedge", tuple(steps))
+
+
+def ncm_particle(seed: int = 11) -> BodySpecimen:
+    """A secondary particle of NCM622 (7 um) with radial cracks and pores near its centre."""
+    rng = np.random.default_rng(seed)
+    whole = Ellipsoid((0.0, 0.0, 0.0), (3.5, 3.3, 3.4))
+    holes = []
+    for _ in range(9):
+        direction = rng.normal(size=3)
+        direction /= np.linalg.norm(direction)
+        centre = direction * rng.uniform(0.4, 1.4)
+        axes = np.where(np.abs(direction) == np.abs(direction).max(), rng.uniform(0.5, 1.0), rng.uniform(0.04, 0.2, 3))
+        holes.append(
+            Ellipsoid(
+                (float(centre[0]), float(centre[1]), float(centre[2])), (float(axes[0]), float(axes[1]), float(axes[2]))
+            )
+        )
+    return BodySpecimen("ncm-particle", ((Difference(whole, tuple(holes)), NMC622),))
+
+
+NAMED: dict[str, Callable[[], Specimen]] = {
+    "siemens-star": SiemensStar,
+    "gold-particles": gold_particles,
+    "sphere": gold_sphere,
+    "knife-edge": knife_edge,
+    "step-wedge": step_wedge,
+    "ncm-particle": ncm_particle,
+    "none": NoSpecimen,
+}
+
+
+def specimen(name_or_path: str | Path) -> Specimen:
+    """Specimen of a name, or of a voxel file (.npy, .h5).
+
+    Raises
+    ------
+    UnknownSpecimenError
+        If it is neither a known name nor a file.
+    """
+    make = NAMED.get(str(name_or_path))
+    if make is not None:
+        return make()
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UnknownSpecimenError(f"specimen {str(name_or_path)!r}: give one of {', '.join(NAMED)} or a .npy/.h5 file")
+    return load_voxels(path)

@@ -1,0 +1,101 @@
+"""Materials: refractive index n = 1 - delta + i beta and attenuation from xraydb's tables.
+
+The tables are held in SQLite, which does not like several threads: look-ups pass one lock and are remembered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+import xraydb
+
+from exitwave.simulators.physics.constants import HC_KEV_NM
+
+_TABLES = Lock()
+
+
+@dataclass(frozen=True)
+class Material:
+    """A substance: chemical formula and mass density (g/cm3)."""
+
+    formula: str
+    density_g_cm3: float
+
+    def delta_beta(self, energy_kev: float) -> tuple[float, float]:
+        """Refractive index decrement and absorption index at ``energy_kev``."""
+        return _delta_beta(self.formula, self.density_g_cm3, round(energy_kev, 5))
+
+    def attenuation_per_um(self, energy_kev: float, kind: str = "total") -> float:
+        """Linear attenuation coefficient (1/um); ``kind`` is xraydb's: 'total' or 'photo'."""
+        return _attenuation_per_um(self.formula, self.density_g_cm3, round(energy_kev, 5), kind)
+
+    def transmission(self, thickness_um: float, energy_kev: float) -> float:
+        """Fraction of the intensity that passes ``thickness_um``."""
+        return math.exp(-self.attenuation_per_um(energy_kev) * thickness_um)
+
+
+@lru_cache(maxsize=4096)
+def _delta_beta(formula: str, density: float, energy_kev: float) -> tuple[float, float]:
+    with _TABLES:
+        delta, beta, _ = xraydb.xray_delta_beta(formula, density, np.array([energy_kev * 1e3]))
+    return float(np.ravel(delta)[0]), float(np.ravel(beta)[0])
+
+
+@lru_cache(maxsize=4096)
+def _attenuation_per_um(formula: str, density: float, energy_kev: float, kind: str) -> float:
+    with _TABLES:
+        mu = xraydb.material_mu(formula, np.array([energy_kev * 1e3]), density=density, kind=kind)
+    return float(np.ravel(mu)[0]) * 1e-4
+
+
+@lru_cache(maxsize=1024)
+def scattering_factor(element: str, energy_kev: float, q_per_angstrom: float) -> complex:
+    """Atomic scattering factor f0(q) + f' + i f'' with q = sin(theta)/lambda (1/angstrom)."""
+    with _TABLES:
+        energy = np.array([energy_kev * 1e3])
+        f0 = float(np.ravel(xraydb.f0(element, q_per_angstrom))[0])
+        f1 = float(np.ravel(xraydb.f1_chantler(element, energy))[0])
+        f2 = float(np.ravel(xraydb.f2_chantler(element, energy))[0])
+    return complex(f0 + f1, f2)
+
+
+@lru_cache(maxsize=64)
+def k_edge_kev(element: str) -> tuple[float, float]:
+    """K edge and core-hole width of an element (both keV)."""
+    with _TABLES:
+        edge = xraydb.xray_edge(element, "K")
+        width_ev = float(xraydb.core_width(element, "K"))
+    return float(edge.energy) * 1e-3, width_ev * 1e-3
+
+
+def wavenumber_per_um(energy_kev: float) -> float:
+    """2 pi / lambda in 1/um."""
+    return 2e3 * math.pi * energy_kev / HC_KEV_NM
+
+
+AIR = Material("N1.562O0.42Ar0.0094", 1.2047e-3)
+ALUMINIUM = Material("Al", 2.699)
+BERYLLIUM = Material("Be", 1.848)
+GLASS = Material("SiO2", 2.2)
+GOLD = Material("Au", 19.3)
+IRIDIUM = Material("Ir", 22.56)
+KAPTON = Material("C22H10N2O5", 1.42)
+LUAG = Material("Lu3Al5O12", 6.73)
+GADOX = Material("Gd2O2S", 7.32)
+NITROGEN_1ATM = Material("N", 1.1652e-3)
+NMC622 = Material("LiNi0.6Co0.2Mn0.2O2", 4.75)
+RHODIUM = Material("Rh", 12.41)
+SILICON_NITRIDE = Material("Si3N4", 3.1)
+WATER = Material("H2O", 1.0)
+FOILS = {
+    "Fe": (Material("Fe", 7.874), 5.0),
+    "Co": (Material("Co", 8.86), 5.0),
+    "Ni": (Material("Ni", 8.908), 6.0),
+    "Cu": (Material("Cu", 8.96), 6.0),
+    "Zn": (Material("Zn", 7.14), 8.0),
+}
+"""Calibration foils: material and thickness (um), about one absorption length above the edge."""
