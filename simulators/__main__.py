@@ -1,0 +1,5 @@
+"""`python -m exitwave.simulators`."""
+
+from exitwave.simulators.launch import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""EPICS records: motors, detectors, meters, shutters."""

@@ -1,0 +1,478 @@
+"""NDFileHDF5: takes frames from a camera through a bounded queue and writes them in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exitwave.simulators.records.board import Board
+from exitwave.simulators.records.detector_tables import COMPRESSIONS, hdf5_rows
+from exitwave.simulators.records.hdf_file import (
+    EPICS_EPOCH_S,
+    Attribute,
+    Compression,
+    Frame,
+    FrameFile,
+)
+
+__all__ = ["Hdf5Plugin", "WriteFaults"]
+
+log = logging.getLogger(__name__)
+_BATCH = 16
+_SINGLE, _CAPTURE, _STREAM = 0, 1, 2
+
+
+@dataclass
+class WriteFaults:
+    """Faults that can be put in: a full disk, and frames lost on their way to the file."""
+
+    disk_full: bool = False
+    drop_frames: int = 0
+
+
+@dataclass
+class _Command:
+    """Something for the writer thread to do, in order with the frames."""
+
+    run: Callable[[], None]
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Hdf5Plugin:
+    """One HDF5 file plugin.
+
+    Parameters
+    ----------
+    port, source : str
+        Its asyn port and its camera's.
+    sensor : tuple of int
+        (y, x) pixels of the camera.
+    dtype : dtype
+        Of the camera's frames.
+    attributes : sequence of Attribute
+        Numbers the frames carry.
+    faults : WriteFaults
+        Shared switchboard of injected faults.
+    """
+
+    def __init__(
+        self,
+        port: str,
+        source: str,
+        sensor: tuple[int, int],
+        dtype: np.dtype[Any],
+        *,
+        attributes: Sequence[Attribute],
+        faults: WriteFaults,
+    ) -> None:
+        data_type = {"uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32"}[np.dtype(dtype).name]
+        self.board = Board(hdf5_rows(port, source, sensor, data_type=data_type))
+        self._attributes = tuple(attributes)
+        self._faults = faults
+        self._items: deque[Frame | _Command] = deque()
+        self._queued = 0
+        self._wake = threading.Condition()
+        self._busy = False
+        self._closing = False
+        self._file: FrameFile | None = None
+        self._temporary: tuple[Path, Path] | None = None
+        self._capturing = False
+        self._captured = 0
+        self._since_flush = 0
+        self._buffer: list[Frame] = []
+        self._last: Frame | None = None
+        self._arrays = 0
+        self._dropped = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._started_s = 0.0
+        self._thread = threading.Thread(target=self._work, name=f"{port}-writer", daemon=True)
+        self._connect()
+
+    def _connect(self) -> None:
+        board = self.board
+        board.check(["FilePath"], self._accept_path)
+        board.check(["NumCapture", "NumFramesFlush", "QueueSize"], lambda value: max(0, value))
+        board.react(["CreateDirectory"], lambda _: self._accept_path(board.value("FilePath_RBV")))
+        board.react(["ArrayCounter"], lambda value: setattr(self, "_arrays", value))
+        board.react(["DroppedArrays"], lambda value: setattr(self, "_dropped", value))
+        board.on_put("Capture", self._put_capture)
+        board.on_put("WriteFile", self._put_write_file)
+        board.on_put("FlushNow", self._put_flush)
+        board.on_put("ReadFile", lambda _: self._fail_on_loop("ReadFile: not supported by HDF5"))
+        board.on_put("ProcessPlugin", self._put_process)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the writer thread."""
+        self._loop = loop
+        self.board.start(loop)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is queued, close the file and end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join(timeout=30.0)
+
+    # from the camera's thread -----------------------------------------------------------------------------
+
+    def take(self, frame: Frame) -> None:
+        """Queue a frame; a full queue loses it and counts it. Never blocks."""
+        board = self.board
+        if not board.value("EnableCallbacks"):
+            return
+        with self._wake:
+            if self._faults.drop_frames > 0:
+                self._faults.drop_frames -= 1
+                lost = True
+            else:
+                lost = self._queued >= max(1, board.value("QueueSize"))
+            if not lost:
+                self._items.append(frame)
+                self._queued += 1
+                self._wake.notify()
+        if lost:
+            self._dropped += 1
+            board.later({"DroppedArrays": self._dropped, "DroppedArrays_RBV": self._dropped})
+        elif board.value("BlockingCallbacks"):
+            self.wait_idle(60.0)
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until every queued frame is dealt with; return whether that came to pass."""
+        with self._wake:
+            return self._wake.wait_for(lambda: not self._items and not self._busy, timeout_s)
+
+    # the writer thread ------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: self._items or self._closing)
+                if not self._items:
+                    break
+                self._busy = True
+                batch: list[Frame] = []
+                command: _Command | None = None
+                first = self._items.popleft()
+                if isinstance(first, _Command):
+                    command = first
+                else:
+                    batch.append(first)
+                    while self._items and len(batch) < _BATCH and isinstance(self._items[0], Frame):
+                        batch.append(self._items.popleft())  # type: ignore[arg-type]
+            if command is not None:
+                command.run()
+                command.done.set()
+            else:
+                self._process(batch)
+                with self._wake:
+                    self._queued -= len(batch)
+        self._end_capture()
+
+    def _process(self, frames: list[Frame]) -> None:
+        started_s = time.perf_counter()
+        self._arrays += len(frames)
+        self._last = frames[-1]
+        mode = self.board.value("FileWriteMode_RBV")
+        ended = False
+        if mode == _SINGLE:
+            if self.board.value("AutoSave_RBV"):
+                for frame in frames:
+                    self._write_alone([frame])
+        elif self._capturing:
+            wanted = self.board.value("NumCapture_RBV")
+            if wanted > 0:
+                frames = frames[: max(0, wanted - self._captured)]
+            if mode == _CAPTURE:
+                self._buffer.extend(frames)
+                self._captured += len(frames)
+            else:
+                self._stream(frames)
+            ended = bool(self._capturing and wanted > 0 and self._captured >= wanted)
+        self._report(self._last, time.perf_counter() - started_s)
+        if ended:
+            self._end_capture()
+
+    def _report(self, frame: Frame, spent_s: float) -> None:
+        height, width = frame.array.shape
+        stamp = frame.timestamp_s - EPICS_EPOCH_S
+        size = max(1, self.board.value("QueueSize"))
+        free = max(0, size - self._queued)
+        # The count of captured frames comes last: who waits for it finds the rest in place.
+        self.board.later(
+            {
+                "ArrayCounter": self._arrays,
+                "ArrayCounter_RBV": self._arrays,
+                "UniqueId_RBV": frame.unique_id,
+                "TimeStamp_RBV": stamp,
+                "EpicsTSSec_RBV": int(stamp),
+                "EpicsTSNsec_RBV": int((stamp % 1) * 1e9),
+                "ArraySize0_RBV": width,
+                "ArraySize1_RBV": height,
+                "ArraySizeX_RBV": width,
+                "ArraySizeY_RBV": height,
+                "ArraySize_RBV": frame.array.nbytes,
+                "ExecutionTime_RBV": 1e3 * spent_s,
+                "QueueFree": free,
+                "QueueUse": 100.0 * (size - free) / size,
+                "SWMRCbCounter_RBV": self._captured if self._file is not None and self._file.swmr else 0,
+                "NumCaptured_RBV": self._captured,
+            }
+        )
+
+    def _stream(self, frames: Sequence[Frame]) -> None:
+        if not frames:
+            return
+        try:
+            if self._file is None:
+                self._file = self._create(frames[0])
+            self._append(self._file, frames)
+        except (OSError, RuntimeError, ValueError) as error:
+            self._fail(error)
+            return
+        self._captured += len(frames)
+        self._since_flush += len(frames)
+        every = self.board.value("NumFramesFlush_RBV")
+        if every > 0 and self._since_flush >= every:
+            self._flush()
+
+    def _append(self, file: FrameFile, frames: Sequence[Frame]) -> None:
+        if self._faults.disk_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.board.value("FullFileName_RBV")))
+        file.append(frames)
+
+    def _flush(self) -> None:
+        self._since_flush = 0
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except (OSError, RuntimeError) as error:
+                self._fail(error)
+
+    def _create(self, frame: Frame) -> FrameFile:
+        board = self.board
+        if board.value("LazyOpen_RBV") and self._temporary is None:
+            self._reserve()
+        if self._temporary is None:
+            raise OSError(errno.ENOENT, "no file name was reserved", "")
+        if self._faults.disk_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._temporary[0]))
+        swmr = bool(board.value("SWMRMode_RBV")) and board.value("FileWriteMode_RBV") == _STREAM
+        file = self._open(self._temporary[0], frame, swmr)
+        board.later({"SWMRActive_RBV": int(swmr)})
+        return file
+
+    def _open(self, path: Path, frame: Frame, swmr: bool) -> FrameFile:
+        board = self.board
+        kind = COMPRESSIONS[board.value("Compression_RBV")]
+        compression = Compression(
+            kind=kind,
+            level=board.value("BloscLevel_RBV" if kind == "Blosc" else "ZLevel_RBV"),
+            blosc_codec=board.text("BloscCompressor_RBV"),
+            blosc_shuffle=board.value("BloscShuffle_RBV"),
+            szip_pixels=board.value("SZipNumPixels_RBV"),
+        )
+        attributes = self._attributes if board.value("StoreAttr_RBV") else ()
+        shape = (int(frame.array.shape[0]), int(frame.array.shape[1]))
+        return FrameFile(path, shape, frame.array.dtype, attributes=attributes, compression=compression, swmr=swmr)
+
+    def _reserve(self) -> None:
+        """Form the next file's name and move the file number on, as NDPluginFile does when it opens a file."""
+        board = self.board
+        directory, name = board.value("FilePath_RBV"), board.value("FileName_RBV")
+        number = board.value("FileNumber_RBV")
+        try:
+            full = board.value("FileTemplate_RBV") % (directory, name, number)
+        except (TypeError, ValueError) as error:
+            raise OSError(errno.EINVAL, f"FileTemplate does not take path, name and number: {error}", "") from None
+        if not directory or not os.path.isdir(directory):
+            raise OSError(errno.ENOENT, "FilePath does not exist", directory)
+        if not os.access(directory, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), directory)
+        values: dict[str, Any] = {"FullFileName_RBV": full, "WriteStatus": 0, "WriteMessage": ""}
+        if board.value("AutoIncrement_RBV"):
+            values |= {"FileNumber": number + 1, "FileNumber_RBV": number + 1}
+        board.later(values, urgent=True)
+        self._temporary = (Path(full + board.value("TempSuffix_RBV")), Path(full))
+
+    def _write_alone(self, frames: Sequence[Frame]) -> None:
+        """Write frames to a file of their own."""
+        try:
+            self._reserve()
+            self._file = self._create(frames[0])
+            for index in range(0, len(frames), _BATCH):
+                self._append(self._file, frames[index : index + _BATCH])
+            self._close_file()
+        except (OSError, RuntimeError, ValueError) as error:
+            self._fail(error)
+
+    def _begin_capture(self) -> None:
+        board = self.board
+        self._captured = self._since_flush = 0
+        self._buffer.clear()
+        self._temporary = None
+        self._started_s = time.monotonic()
+        board.later({"NumCaptured_RBV": 0, "WriteStatus": 0, "WriteMessage": ""})
+        if board.value("FileWriteMode_RBV") == _STREAM and not board.value("LazyOpen_RBV"):
+            try:
+                self._reserve()
+            except OSError as error:
+                self._capturing = True
+                self._fail(error)
+                return
+        self._capturing = True
+        board.later({"Capture": 1, "Capture_RBV": 1}, urgent=True)
+
+    def _end_capture(self) -> None:
+        if not self._capturing:
+            return
+        board = self.board
+        self._capturing = False
+        if board.value("FileWriteMode_RBV") == _CAPTURE:
+            if board.value("AutoSave_RBV") and self._buffer:
+                self._write_alone(self._buffer)
+                self._buffer.clear()
+        else:
+            try:
+                self._close_file()
+            except (OSError, RuntimeError) as error:
+                self._fail(error)
+        run_s = time.monotonic() - self._started_s
+        board.later(
+            {
+                "RunTime": run_s,
+                "NumCaptured_RBV": self._captured,
+                "SWMRActive_RBV": 0,
+                "Capture": 0,
+                "Capture_RBV": 0,
+            },
+            urgent=True,
+        )
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._release)
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        names, self._temporary = self._temporary, None
+        if file is not None:
+            file.close()
+            if names is not None and names[0] != names[1]:
+                names[0].replace(names[1])
+
+    def _fail(self, error: Exception) -> None:
+        message = str(error)
+        log.error("%s: %s", self.board.value("PortName_RBV"), message)
+        self.board.later({"WriteStatus": 1, "WriteMessage": message[:255]}, urgent=True)
+        if self._file is not None:
+            try:
+                self._close_file()
+            except (OSError, RuntimeError) as closing:
+                log.error("%s: closing: %s", self.board.value("PortName_RBV"), closing)
+        self._end_capture()
+
+    # puts, in the event loop's thread ---------------------------------------------------------------------
+
+    def _accept_path(self, path: str) -> str:
+        path = path.strip()
+        if path and not path.endswith("/"):
+            path += "/"
+        levels = self.board.value("CreateDirectory_RBV")
+        if path and levels and not os.path.isdir(path):
+            self._make_directory(Path(path), abs(levels))
+        self.board.post(FilePathExists_RBV=int(bool(path) and os.path.isdir(path)))
+        return path
+
+    def _make_directory(self, path: Path, levels: int) -> None:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        if len(missing) <= levels:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self.board.post(WriteStatus=1, WriteMessage=str(error)[:255])
+
+    def _submit(self, run: Callable[[], None]) -> None:
+        with self._wake:
+            self._items.append(_Command(run))
+            self._wake.notify()
+
+    def _put_capture(self, value: int) -> Awaitable[None] | None:
+        board = self.board
+        if value and not board.value("Capture_RBV"):
+            if board.value("FileWriteMode_RBV") == _SINGLE:
+                self._fail_on_loop("Capture: not possible in FileWriteMode Single")
+                return None
+            board.post(Capture=1)
+            future = self._wait()
+            self._submit(self._begin_capture)
+            return future
+        if not value and board.value("Capture_RBV"):
+            board.post(Capture=0)
+            future = self._wait()
+            self._submit(self._end_capture)
+            return future
+        board.post(Capture=int(board.value("Capture_RBV")))
+        return self._wait() if value else None
+
+    def _wait(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        return future
+
+    def _release(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _put_write_file(self, value: int) -> Awaitable[None] | None:
+        if not value:
+            return None
+        self.board.post(WriteFile=1, WriteFile_RBV=1)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def finish() -> None:
+            self.board.post(WriteFile=0, WriteFile_RBV=0)
+            if not future.done():
+                future.set_result(None)
+
+        def write() -> None:
+            capture = self.board.value("FileWriteMode_RBV") == _CAPTURE
+            frames = list(self._buffer) if capture else [self._last] if self._last is not None else []
+            if frames:
+                self._write_alone(frames)
+                self._buffer.clear()
+            else:
+                self._fail(ValueError("WriteFile: there is no frame to write; acquire one first"))
+            loop.call_soon_threadsafe(finish)
+
+        self._submit(write)
+        return future
+
+    def _put_flush(self, value: int) -> None:
+        if value:
+            self._submit(self._flush)
+        self.board.post(FlushNow=0)
+
+    def _put_process(self, value: int) -> None:
+        last = self._last
+        if value and last is not None:
+            self._submit(lambda: self._process([last]))
+        self.board.post(ProcessPlugin=0)
+
+    def _fail_on_loop(self, message: str) -> None:
+        self.board.post(WriteStatus=1, WriteMessage=message[:255], Capture=int(self._capturing))
