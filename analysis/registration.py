@@ -114,7 +114,7 @@ def _overlap(
 
 
 def _slope(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], highest: float) -> tuple[float, float, float, float]:
-    """Weighted least squares of the phase -2 pi (fy dy + fx dx), iterated so that no phase wraps."""
+    """Fit the phase -2 pi (fy dy + fx dx) of the cross-spectrum; return dy, dx and their deviations."""
     cross = _spectrum(a).conj() * _spectrum(b)
     fy = fft.fftfreq(a.shape[0])[:, None]
     fx = fft.rfftfreq(a.shape[1])[None, :]
@@ -126,22 +126,24 @@ def _slope(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], highest: floa
     # amplitude weights, tamed so that the few lowest frequencies do not decide alone
     w = np.sqrt(np.abs(c))
     w /= w.sum()
+    # Newton steps to the maximum of sum w cos(phase), the weighted cross-correlation: noise, whose phase is anything,
+    # contributes sines that cancel and cosines that do not count
+    g = np.stack([gy, gx])
     shift = np.zeros(2)
-    normal = np.array([[(w * gy * gy).sum(), (w * gy * gx).sum()], [(w * gy * gx).sum(), (w * gx * gx).sum()]])
-    inverse = np.linalg.inv(normal)
-    for _ in range(8):
-        phase = np.angle(c * np.exp(1j * (gy * shift[0] + gx * shift[1])))
-        # phases beyond a quarter turn are noise or wrapped: they pull less
-        robust = w * np.cos(phase / 2.0) ** 2
-        step = inverse @ np.array([(robust * gy * phase).sum(), (robust * gx * phase).sum()])
+    for _ in range(12):
+        phase = np.angle(c) + g.T @ shift
+        score = w * np.sin(phase)
+        hessian = (g * (w * np.cos(phase))) @ g.T
+        if np.linalg.det(hessian) <= 0.0 or np.trace(hessian) <= 0.0:
+            raise FitError("registration: the phases do not agree on a shift")
+        step = np.linalg.solve(hessian, g @ score)
         shift -= step
         if np.hypot(*step) < 1e-5:
             break
-    # scatter of the estimating equation: sandwich covariance; 1.94 per axis is the correlation made by the Hann window
-    phase = np.angle(c * np.exp(1j * (gy * shift[0] + gx * shift[1])))
-    robust = w * np.cos(phase / 2.0) ** 2
-    score = np.stack([robust * gy * phase, robust * gx * phase])
-    covariance = inverse @ (score @ score.T) @ inverse * (35.0 / 18.0) ** 2
+    # sandwich covariance from the scatter of the sines; 35/18 per axis: neighbours made alike by the Hann window
+    inverse = np.linalg.inv(hessian)
+    scatter = g * score
+    covariance = inverse @ (scatter @ scatter.T) @ inverse * (35.0 / 18.0) ** 2
     dy, dx = shift
     return float(dy), float(dx), math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1])
 

@@ -143,7 +143,7 @@ def fit_focus(z: Sequence[float] | Array, sharpness: Sequence[float] | Array) ->
         raise FitError(f"focus: sharpest at the {end} end of [{x[0]:g}, {x[-1]:g}]; move the range that way")
     base, height = float(y.min()), float(smooth[top] - y.min())
     scatter = float(np.median(np.abs(np.diff(y, 2)))) * 1.4826 / math.sqrt(6.0)
-    if height <= 3.0 * scatter:
+    if height <= 5.0 * scatter:
         raise FitError(f"focus: the peak ({height:.3g}) does not rise above the scatter ({scatter:.3g})")
     low, high = _half_width(smooth, top, base + 0.5 * height)
     reach = 1.5 * max(x[high] - x[top], x[top] - x[low])

@@ -52,7 +52,7 @@ def test_band_power_does_not_count_noise(rng: np.random.Generator, scenes: Modul
     star = scenes.lens(scenes.star(256, 36, supersample=2), 40.0)
     clean = band_power(star)
     noisy = [band_power(rng.poisson(star * n)) for n in (50, 500)]
-    assert noisy == pytest.approx([clean, clean], rel=0.02)
+    assert noisy == pytest.approx([clean, clean], rel=0.05)
     assert normalised_variance(rng.poisson(star * 50)) > 1.3 * normalised_variance(star)
     flat = [band_power(rng.poisson(100.0, (256, 256))) for _ in range(4)]
     assert abs(np.mean(flat)) < 0.01 * clean
