@@ -1,3 +1,22 @@
-"""Readers and writers of file formats, frame by frame."""
+"""Readers and writers of file formats, frame by frame: Data Exchange, NXtomo, Xradia, column text."""
 
-__all__: list[str] = []
+from exitwave.analysis.io.columns import ColumnTable, read_columns, write_athena, write_xdi
+from exitwave.analysis.io.data_exchange import open_data_exchange, write_data_exchange
+from exitwave.analysis.io.nxtomo import open_nxtomo, write_nxtomo
+from exitwave.analysis.io.series import Frames, Series, open_series
+from exitwave.analysis.io.xradia import open_xradia
+
+__all__ = [
+    "ColumnTable",
+    "Frames",
+    "Series",
+    "open_data_exchange",
+    "open_nxtomo",
+    "open_series",
+    "open_xradia",
+    "read_columns",
+    "write_athena",
+    "write_data_exchange",
+    "write_nxtomo",
+    "write_xdi",
+]

@@ -1,3 +1,5 @@
 """Following data while they are taken."""
 
-__all__: list[str] = []
+from exitwave.analysis.live.frames import follow_frames
+
+__all__ = ["follow_frames"]
