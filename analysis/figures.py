@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,9 @@ def _tidy(axes: Axes, x: str, y: str, title: str = "") -> None:
         axes.set_title(title, fontsize=8.5, color=INK, loc="left")
 
 
-def _legend(axes: Axes, place: str = "best") -> None:
-    axes.legend(fontsize=6.5, frameon=False, loc=place, handlelength=1.6)
+def _legend(axes: Axes, place: Literal["best", "upper right", "center right"] = "best") -> None:
+    box = axes.legend(fontsize=6.5, loc=place, handlelength=1.6, facecolor="white", framealpha=0.85)
+    box.get_frame().set_linewidth(0)
 
 
 def _show(
@@ -231,7 +232,7 @@ def _star_panel(axes: Axes, report: ResolutionReport) -> None:
     axes.axvline(star.smallest_resolved_nm, color=RED, lw=1.0, label=f"down to {star.smallest_resolved_nm:.1f} nm")
     axes.set_xlim(left=0)
     _tidy(axes, "spoke half period (nm)", "contrast relative to coarse rings", f"Ring contrast, {star.n_spokes} spokes")
-    _legend(axes, "lower right")
+    _legend(axes, "center right")
 
 
 def _empty(axes: Axes, words: str) -> None:

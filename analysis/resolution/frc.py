@@ -63,7 +63,8 @@ def fourier_ring_correlation(
 ) -> RingCorrelation:
     """Return the Fourier ring correlation of two images (y, x) of one shape, registered to each other.
 
-    A crossing counts where the curve stays below the threshold for two rings running.
+    The crossing is where the curve, once it has been above the threshold for two rings running, is below it
+    for two rings running. A curve that never rises above it gives the coarsest half period there is.
 
     Raises
     ------
@@ -104,14 +105,18 @@ def _crossing(frequency: Array, correlation: Array, sd: Array, threshold: Array)
     """Return where the curve first falls below the threshold to stay, and its sd, cycles per pixel."""
     width = NYQUIST / len(frequency)
     gap = correlation - threshold
-    start = 2  # the innermost rings have a handful of coefficients
     below = gap < 0
+    # a specimen need not have anything coarse: the curve counts from where it first rises above the threshold;
+    # the two innermost rings have only a handful of coefficients
+    above = ~below
+    rises = np.flatnonzero(above[2:-1] & above[3:]) + 2
+    if rises.size == 0:
+        return float(frequency[0]), width
+    start = int(rises[0])
     hits = np.flatnonzero(below[start:-1] & below[start + 1 :]) + start
     if hits.size == 0:
         return NYQUIST, width
     k = int(hits[0])
-    if k == start:
-        return float(frequency[k]), width
     f0, f1, g0, g1 = frequency[k - 1], frequency[k], gap[k - 1], gap[k]
     crossing = float(f0 + (f1 - f0) * g0 / (g0 - g1)) if g0 > 0 else float(f1)
     near = slice(max(0, k - 3), min(len(gap), k + 3))

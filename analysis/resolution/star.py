@@ -169,7 +169,7 @@ def siemens_star(
         relative=signed / level,
         centre_yx=start,
         n_spokes=n_spokes,
-        smallest_resolved_nm=_smallest(half_period, good, strong),
+        smallest_resolved_nm=_smallest(half_period, signed / level, good, strong, resolved_contrast),
         resolved_contrast=resolved_contrast,
         reversed_nm=_runs(half_period, (signed < -3.0 * sd) & (np.abs(signed) > np.abs(turned.imag))),
     )
@@ -272,11 +272,23 @@ def _refine_centre(data: Array, start: tuple[float, float], n: int, outer: float
     return float(found.x[0]), float(found.x[1])
 
 
-def _smallest(half_period: Array, good: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_]) -> float:
-    """Walk from the innermost strong coarse ring towards the centre for as long as the rings are good."""
+def _smallest(
+    half_period: Array,
+    relative: Array,
+    good: npt.NDArray[np.bool_],
+    strong: npt.NDArray[np.bool_],
+    threshold: float,
+) -> float:
+    """Walk from the innermost strong coarse ring towards the centre while the rings are good.
+
+    Where the contrast falls through the threshold between two rings the place is interpolated.
+    """
     k = int(np.flatnonzero(strong)[0])
     while k > 0 and good[k - 1]:
         k -= 1
+    if k > 0 and relative[k - 1] < threshold < relative[k]:
+        share = (relative[k] - threshold) / (relative[k] - relative[k - 1])
+        return float(half_period[k] + share * (half_period[k - 1] - half_period[k]))
     return float(half_period[k])
 
 
