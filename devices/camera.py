@@ -24,11 +24,13 @@ from ophyd.areadetector.base import ADComponent, EpicsSignalWithRBV
 from exitwave.devices.errors import CameraError, SettingError, StorageSpaceError
 from exitwave.devices.frames import LatestFrame
 from exitwave.devices.signals import ComputedSignal
+from exitwave.devices.status import FirstStatus
 
 __all__ = ["Acquisition", "Camera", "CameraDriver", "HDF5Writer"]
 
 FRAMES_PATH = "/entry/data/data"
 ATTRIBUTES_PATH = "/entry/instrument/NDAttributes"
+_ATTRIBUTE_DTYPES = {"NDArrayUniqueId": "<i4", "NDArrayEpicsTSSec": "<u4", "NDArrayEpicsTSnSec": "<u4"}
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,7 @@ class Camera(Device):
             (self.hdf.file_write_mode, "Stream"),
             (self.hdf.lazy_open, "Yes"),
             (self.hdf.swmr_mode, "On"),
-            (self.hdf.file_template, "%s%s.h5"),
+            (self.hdf.file_template, "%s%s_%3.3d.h5"),
         ):
             _put_if_changed(signal, value)
         self.acquisition = None
@@ -373,24 +375,19 @@ class Camera(Device):
         """Start the driver; the status is done when all frames are written or known to be lost."""
         self.frames_asked += num_frames
         target = self.frames_asked
-        status = DeviceStatus(self)
+        status = FirstStatus(self)
         finished = threading.Event()
 
         def check(**_: Any) -> None:
             if status.done:
                 return
             if self.hdf.write_status.get() == "Write error":
-                status.set_exception(
-                    CameraError(f"{self.name}: frames can't be written: {self.hdf.write_message.get()}")
-                )
-            elif int(self.hdf.num_captured.get()) >= target:
-                if finished.is_set():
-                    status.set_finished()
+                status.fail(CameraError(f"{self.name}: frames can't be written: {self.hdf.write_message.get()}"))
             elif finished.is_set():
                 # Frames that are missing are reported by the audit at the end of the burst.
-                lost = self.num_dropped()
-                if lost and int(self.hdf.num_captured.get(use_monitor=False)) + lost >= target:
-                    status.set_finished()
+                written = int(self.hdf.num_captured.get())
+                if written >= target or written + self.num_dropped() >= target:
+                    status.finish()
 
         def acquired(_: Any) -> None:
             finished.set()
@@ -402,13 +399,12 @@ class Camera(Device):
             self.hdf.write_status.unsubscribe(status_token)
 
         def late() -> None:
-            if not status.done:
-                status.set_exception(
-                    CameraError(
-                        f"{self.name}: {int(self.hdf.num_captured.get())} of {target} frames written "
-                        f"{limit_s:g} s after the start; look at the driver and the file plugin"
-                    )
+            status.fail(
+                CameraError(
+                    f"{self.name}: {int(self.hdf.num_captured.get())} of {target} frames written "
+                    f"{limit_s:g} s after the start; look at the driver and the file plugin"
                 )
+            )
 
         captured_token = self.hdf.num_captured.subscribe(check, run=False)
         status_token = self.hdf.write_status.subscribe(check, run=False)
@@ -464,11 +460,11 @@ class Camera(Device):
                 "external": "STREAM:",
             }
         }
-        for name in self.attributes:
+        for name, attribute in self.attributes.items():
             keys[f"{self.name}_{name}"] = {
                 "source": source,
                 "dtype": "number",
-                "dtype_numpy": "<f8",
+                "dtype_numpy": _ATTRIBUTE_DTYPES.get(attribute, "<f8"),
                 "shape": [],
                 "external": "STREAM:",
             }

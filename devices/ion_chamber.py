@@ -73,4 +73,4 @@ class IonChamber(Device):
         if self.mono is None:
             return float("nan")
         energy_kev = self.mono.energy.position
-        return float(flux.photons_per_second(self.current.get(), energy_kev, gas=self.gas, length_mm=self.length_mm))
+        return flux.ion_chamber_flux(self.current.get(), energy_kev, self.gas, self.length_mm).photons_per_s

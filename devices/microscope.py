@@ -147,7 +147,7 @@ class MicroscopeEnergy(Signal):
 class FocusResult(Device):
     """What the last focus scan found."""
 
-    position = Cpt(Signal, value=0.0, kind="hinted", doc="Zone plate z in focus, mm")
+    best = Cpt(Signal, value=0.0, kind="hinted", doc="Zone plate z in focus, mm")
     uncertainty = Cpt(Signal, value=0.0, kind="normal", doc="Its standard deviation, mm")
 
 

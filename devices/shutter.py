@@ -8,6 +8,7 @@ from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 
 from exitwave.devices.errors import SettingError, ShutterError
+from exitwave.devices.status import FirstStatus
 
 __all__ = ["Shutter"]
 
@@ -28,8 +29,8 @@ class Shutter(Device):
 
     status = Cpt(EpicsSignalRO, "Status", kind="hinted", auto_monitor=True, string=True, doc="Closed Open Moving Fault")
     permit = Cpt(EpicsSignalRO, "Permit", kind="normal", auto_monitor=True, string=True, doc="Yes when it may open")
-    open_command = Cpt(EpicsSignal, "Open", kind="omitted")
-    close_command = Cpt(EpicsSignal, "Close", kind="omitted")
+    open_command = Cpt(EpicsSignal, "Open", kind="omitted", put_complete=True)
+    close_command = Cpt(EpicsSignal, "Close", kind="omitted", put_complete=True)
     reset_command = Cpt(EpicsSignal, "Reset", kind="omitted")
 
     def __init__(self, prefix: str = "", *, timeout_s: float = 10.0, **kwargs: Any):
@@ -56,39 +57,36 @@ class Shutter(Device):
         target = _TARGETS.get(value.lower())
         if target is None:
             raise SettingError(f"{self.name}: {value!r} is no state of a shutter; use 'open' or 'close'")
-        status = DeviceStatus(self, timeout=self.timeout_s)
+        status = FirstStatus(self, timeout=self.timeout_s)
         if target == "Open" and self.permit.get() != "Yes":
-            status.set_exception(
+            status.fail(
                 ShutterError(
                     f"{self.name}: not opened, its permit is {self.permit.get()!r}; search the hutch or wait for beam"
                 )
             )
             return status
+        if self.status.get(use_monitor=False) == target:
+            status.finish()
+            return status
 
         def watch(*, value: Any, **_: Any) -> None:
-            if status.done:
-                return
             if value == target:
-                status.set_finished()
+                status.finish()
             elif value == "Fault":
-                status.set_exception(ShutterError(f"{self.name}: fault while going to {target}; reset it"))
+                status.fail(ShutterError(f"{self.name}: fault while going to {target}; reset it"))
 
-        def done_command(**_: Any) -> None:
+        def commanded(_: Any) -> None:
             # The record completes its put when the blade has stopped: if it is not there by then, it never will be.
-            if not status.done:
-                seen = self.status.get(use_monitor=False)
-                if seen == target:
-                    status.set_finished()
-                else:
-                    status.set_exception(ShutterError(f"{self.name}: is {seen} after being told to go to {target}"))
+            seen = self.status.get(use_monitor=False)
+            if seen == target:
+                status.finish()
+            else:
+                status.fail(ShutterError(f"{self.name}: is {seen} after being told to go to {target}; reset it"))
 
-        command = self.open_command if target == "Open" else self.close_command
-        if self.status.get(use_monitor=False) == target:
-            status.set_finished()
-            return status
         token = self.status.subscribe(watch, run=False)
         status.add_callback(lambda _: self.status.unsubscribe(token))
-        command.set(1).add_callback(lambda st: done_command())
+        command = self.open_command if target == "Open" else self.close_command
+        command.set(1).add_callback(commanded)
         return status
 
     def reset(self) -> None:

@@ -26,6 +26,7 @@ def zone_plate_focus(
     *,
     num: int = 25,
     exposure_s: float = 1.0,
+    region_px: int = 1024,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
     """Find focus, from coarse to fine, and record it in the focus calibration of the zone plate.
@@ -39,6 +40,8 @@ def zone_plate_focus(
         Positions in each pass.
     exposure_s : float
         Exposure of each image.
+    region_px : int
+        Side of the square in the middle of the sensor that is looked at.
 
     Returns
     -------
@@ -47,7 +50,7 @@ def zone_plate_focus(
 
     Raises
     ------
-    FocusError
+    FitError
         The sharpest image is at an end of a range.
     """
     microscope = instrument.microscope
@@ -59,7 +62,7 @@ def zone_plate_focus(
     uids = []
     for span in spans_um:
         uid = yield from _through_focus(
-            instrument, span, num, exposure_s, None, True, "zone_plate_focus", md, found=found
+            instrument, span, num, exposure_s, None, region_px, True, "zone_plate_focus", md, found=found
         )
         uids.append(uid)
     if result:
@@ -104,8 +107,8 @@ def rocking_curve(
     def body() -> MsgGenerator[None]:
         nonlocal target
         currents = yield from _step(instrument, pitch, positions, [i0, pitch], i0.current)
-        peak = fitting.fit_rocking_curve(np.asarray(positions), np.asarray(currents))
-        yield from _record_peak(result, peak.centre, peak.uncertainty, peak.fwhm, "rocking")
+        peak = fitting.fit_peak(positions, currents)
+        yield from _record_peak(result, peak.centre, peak.centre_sd, peak.fwhm, "rocking")
         target = peak.centre
 
     def go() -> MsgGenerator[None]:
@@ -185,12 +188,12 @@ def energy_calibration(
             yield from bps.trigger_and_read([i0, i1, mono], name="primary")
             current_0 = yield from bps.rd(i0.current, default_value=1.0)
             current_1 = yield from bps.rd(i1.current, default_value=1.0)
-            ratios.append(np.log(current_0 / current_1))
+            ratios.append(float(fitting.absorbance([current_0], [current_1])[0]))
             angles.append((yield from bps.rd(mono.bragg, default_value=optics.bragg_angle_deg(energy_kev))))
         visited_kev = np.array([optics.bragg_energy_kev(angle) for angle in angles])
-        edge = fitting.find_edge(visited_kev, np.asarray(ratios))
-        offset_change_deg = optics.bragg_angle_deg(edge_kev) - optics.bragg_angle_deg(edge.energy_kev)
-        yield from _record_peak(result, edge.energy_kev, edge.uncertainty_kev, offset_change_deg, "edge")
+        edge = fitting.edge_by_derivative(visited_kev, ratios)
+        offset_change_deg = optics.bragg_angle_deg(edge_kev) - optics.bragg_angle_deg(edge.position)
+        yield from _record_peak(result, edge.position, edge.position_sd, offset_change_deg, "edge")
         if apply:
             offset = yield from bps.rd(mono.bragg.user_offset, default_value=0.0)
             yield from bps.mv(mono.bragg.user_offset, offset + offset_change_deg)
@@ -270,8 +273,8 @@ def condenser(
                 for item in (axis, microscope.intensity, camera):
                     yield from bps.read(item)
                 yield from bps.save()
-            peak = fitting.fit_peak(np.asarray(positions), np.asarray(counts))
-            yield from _record_peak(microscope.peak_result, peak.centre, peak.uncertainty, peak.fwhm, "peaks")
+            peak = fitting.fit_peak(positions, counts)
+            yield from _record_peak(microscope.peak_result, peak.centre, peak.centre_sd, peak.fwhm, "peaks")
             targets[name] = peak.centre
             yield from bps.mv(axis, targets[name])
 

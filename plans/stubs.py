@@ -23,6 +23,7 @@ __all__ = [
     "sample_out",
     "select_zone_plate",
     "set_energy",
+    "set_region",
     "take_burst",
     "take_darks",
     "take_flats",
@@ -68,6 +69,32 @@ def select_zone_plate(instrument: Instrument, name: str) -> MsgGenerator[None]:
     yield from bps.mv(microscope.zone_plate_name, name)
     target = microscope.energy_move((yield from bps.rd(microscope.energy, default_value=8.0)))
     yield from bps.mv(*moves, chosen.z, target.zone_plate_mm)
+
+
+def set_region(camera: Any, x: int, y: int, width: int, height: int) -> MsgGenerator[tuple[int, int, int, int]]:
+    """Set the region of interest of a camera, in pixels of its sensor.
+
+    Returns
+    -------
+    tuple of int
+        The region that was set before.
+
+    Raises
+    ------
+    SettingError
+        The region is not on the sensor.
+    """
+    camera.check_region(x, y, width, height)
+    signals = (camera.cam.min_x, camera.cam.min_y, camera.cam.size_x, camera.cam.size_y)
+    before = []
+    for signal in signals:
+        before.append(int((yield from bps.rd(signal, default_value=0))))
+    if tuple(before) != (x, y, width, height):
+        # To the corner first: a server clips a size that does not fit behind the old one.
+        yield from bps.mv(signals[0], 0, signals[1], 0)
+        yield from bps.mv(signals[2], width, signals[3], height)
+        yield from bps.mv(signals[0], x, signals[1], y)
+    return (before[0], before[1], before[2], before[3])
 
 
 def open_shutter(shutter: ShutterDevice, *, tries: int = 3, pause_s: float = 1.0) -> MsgGenerator[None]:

@@ -12,7 +12,14 @@ from bluesky.utils import MsgGenerator
 from exitwave.analysis import correction, sharpness
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
-from exitwave.plans.pure.positions import PlanInputError, centred, require_count, require_finite
+from exitwave.plans.pure.positions import (
+    PlanInputError,
+    central_region,
+    centred,
+    focus_band,
+    require_count,
+    require_finite,
+)
 from exitwave.plans.runs import run_with_beam, start_metadata
 from exitwave.plans.stubs import (
     close_shutter,
@@ -20,6 +27,7 @@ from exitwave.plans.stubs import (
     open_shutter,
     sample_back,
     sample_out,
+    set_region,
     take_darks,
     take_flats,
     take_projections,
@@ -109,6 +117,7 @@ def through_focus(
     *,
     exposure_s: float = 1.0,
     centre_mm: float | None = None,
+    region_px: int = 1024,
     move_to_best: bool = True,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
@@ -128,6 +137,8 @@ def through_focus(
         Exposure of each image; flat and dark are taken once, ten of each.
     centre_mm : float, optional
         Middle of the range; where the zone plate is without it.
+    region_px : int
+        Side of the square in the middle of the sensor that is looked at.
     move_to_best : bool
         Go to the best position; otherwise back to where it was.
 
@@ -138,12 +149,12 @@ def through_focus(
 
     Raises
     ------
-    FocusError
+    FitError
         The sharpest image is at an end of the range; the zone plate is back where it was.
     """
     return (
         yield from _through_focus(
-            instrument, span_um, num, exposure_s, centre_mm, move_to_best, "through_focus", md, found=None
+            instrument, span_um, num, exposure_s, centre_mm, region_px, move_to_best, "through_focus", md, found=None
         )
     )
 
@@ -154,6 +165,7 @@ def _through_focus(
     num: int,
     exposure_s: float,
     centre_mm: float | None,
+    region_px: int,
     move_to_best: bool,
     plan_name: str,
     md: Mapping[str, Any] | None,
@@ -173,11 +185,19 @@ def _through_focus(
     camera.check_acquisition(each)
     camera.check_storage(num + 20)
     target_mm = start_mm
+    cam = camera.cam
+    region = central_region(region_px, int(cam.max_size_x.get()), int(cam.max_size_y.get()))
+    region_before = None
+    plate = microscope.zone_plate
+    band = focus_band(span_um / (num - 1), plate.numerical_aperture.get(), float(microscope.pixel_size.get()))
 
     def body() -> MsgGenerator[None]:
-        nonlocal target_mm
+        nonlocal target_mm, region_before
+        region_before = yield from set_region(camera, *region)
         dark = yield from _reference(instrument, "dark", exposure_s)
         flat = yield from _reference(instrument, "flat", exposure_s)
+        signal = flat - dark
+        correct = correction.FlatField(flat, dark, min_signal=0.3 * float(np.median(signal)), fill=1.0)
         yield from open_shutter(instrument.fast_shutter)
         yield from count_beam(instrument)
         yield from bps.prepare(camera, each, wait=True)
@@ -187,24 +207,28 @@ def _through_focus(
             yield from bps.mv(axis, position)
             yield from bps.trigger(camera, wait=True)
             frame = yield from bps.rd(camera.latest_frame, default_value=dark)
-            image = correction.flat_field(np.asarray(frame), flat, dark)
-            measures.append(float(sharpness.focus_measure(image)))
+            image = correct(np.asarray(frame))
+            # A zinger or a hot pixel outshines what a focus measure looks for.
+            np.clip(image, 0.0, 4.0, out=image)
+            measures.append(float(sharpness.band_power(image, band=band)))
             yield from bps.mv(microscope.sharpness, measures[-1])
             yield from bps.create("primary")
             for device in (axis, microscope.sharpness, camera):
                 yield from bps.read(device)
             yield from bps.save()
         yield from close_shutter(instrument.fast_shutter)
-        best = sharpness.fit_focus(np.asarray(positions), np.asarray(measures))
+        best = sharpness.fit_focus(positions, measures)
         if found is not None:
-            found(best.position, best.uncertainty)
-        yield from bps.mv(microscope.focus_result.position, best.position)
-        yield from bps.mv(microscope.focus_result.uncertainty, best.uncertainty)
+            found(best.best, best.best_sd)
+        yield from bps.mv(microscope.focus_result.best, best.best)
+        yield from bps.mv(microscope.focus_result.uncertainty, best.best_sd)
         yield from bps.trigger_and_read([microscope.focus_result], name="focus")
         if move_to_best:
-            target_mm = best.position
+            target_mm = best.best
 
     def go() -> MsgGenerator[None]:
+        if region_before is not None:
+            yield from set_region(camera, *region_before)
         yield from bps.mv(axis, target_mm)
 
     metadata = start_metadata(

@@ -6,10 +6,13 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from rich.progress import Progress
+
+    from exitwave.analysis.resolution import ResolutionReport
+    from exitwave.profiles.session import Session
 
 __all__ = ["first_light", "first_light_command"]
 

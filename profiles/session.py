@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,8 @@ class Session:
         Where journal, frames and catalog lie.
     namespace : dict
         What a user finds under its name: devices, plans, ``RE``, ``catalog``, ``open_run``.
+    ready_after_s : float
+        Time from the end of the imports until everything was connected and wired.
     """
 
     beamline: Beamline
@@ -52,6 +56,7 @@ class Session:
     RE: RunEngine
     data: DataFolder
     namespace: dict[str, Any] = field(default_factory=dict)
+    ready_after_s: float = 0.0
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def open_run(self, key: str | int = -1) -> Any:
@@ -156,9 +161,13 @@ def open_session(
             simulator.connect_here()
             prefix = prefix or simulator.prefix
         os.environ.setdefault("OPHYD_CONTROL_LAYER", "caproto")
+        importlib.import_module("exitwave.plans")  # ophyd reads the environment when it is imported
+        imported = time.perf_counter()
         beamline = build(model, prefix=prefix, frames_folder=model.storage.frames_folder or data.frames)
         beamline.require_connected(timeout_s)
-        return _wire(beamline, data, closing, services)
+        session = _wire(beamline, data, closing, services)
+        session.ready_after_s = time.perf_counter() - imported
+        return session
     except BaseException:
         closing.close()
         raise

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["PlanInputError", "centred", "edge_energies", "require_count", "require_finite"]
+__all__ = [
+    "PlanInputError",
+    "central_region",
+    "centred",
+    "edge_energies",
+    "focus_band",
+    "require_count",
+    "require_finite",
+]
 
 
 class PlanInputError(ValueError):
@@ -83,3 +91,23 @@ def edge_energies(
             if not energies or energy_kev > energies[-1] + 1e-9:
                 energies.append(energy_kev)
     return energies
+
+
+def focus_band(step_um: float, numerical_aperture: float, pixel_nm: float) -> tuple[float, float]:
+    """Return the band of spatial frequencies, cycles per pixel, in which a focus scan of this step sees a peak.
+
+    A defocus dz blurs over 2 NA dz: structure of the period 1/f is gone when f 2 NA dz is about one. The upper
+    end of the band is put where that happens two steps away from focus, so that the peak is a few points wide:
+    coarse structure for coarse scans, the finest for fine ones.
+    """
+    require_finite("step_um", step_um, "um", positive=True)
+    high_per_um = 1.0 / (2.0 * numerical_aperture * 2.0 * step_um)
+    high = min(0.25, max(0.012, high_per_um * pixel_nm * 1e-3))
+    return high / 3.0, high
+
+
+def central_region(size: int, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of the square of `size` pixels in the middle of a sensor, or what fits."""
+    require_count("region_px", size, at_least=64)
+    w, h = min(size, width), min(size, height)
+    return (width - w) // 2, (height - h) // 2, w, h

@@ -33,7 +33,7 @@ def test_between_two_points_the_correction_is_linear(fraction: float, low: float
 
 
 def test_outside_of_the_points_an_energy_is_refused_by_name() -> None:
-    with pytest.raises(FocusCalibrationError, match=r"9.5 keV .* 8 keV, 9 keV"):
+    with pytest.raises(FocusCalibrationError, match=r"9.5 keV .*8 keV, 9 keV"):
         _calibration((8.0, 0.1), (9.0, 0.2)).correction_mm(9.5)
 
 
