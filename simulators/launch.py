@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("instrument", choices=["bl18b"])
     parser.add_argument("--prefix", default="BL18B:", help="in front of every PV name")
     parser.add_argument("--port", type=int, help="Channel Access port on loopback (default: a free one)")
-    parser.add_argument("--seed", type=int, default=0, help="draws the hidden errors; 0: a perfect instrument")
+    parser.add_argument("--seed", type=int, help="draw hidden errors (default: a perfect instrument)")
     parser.add_argument("--truth", type=Path, help="read the hidden errors from FILE, or write them there")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
     parser.add_argument("--optics", choices=["transfer", "coherent-sum"], default="transfer")
@@ -70,10 +70,10 @@ def _build(options: argparse.Namespace) -> Any:
     from exitwave.simulators.clock import SimClock
 
     try:
-        if options.truth is not None and options.truth.exists():
+        if options.seed is None and options.truth is not None and options.truth.exists():
             truth = Truth.from_json(options.truth)
         else:
-            truth = Truth.draw(options.seed) if options.seed else Truth.nominal()
+            truth = Truth.nominal() if options.seed is None else Truth.draw(options.seed)
             if options.truth is not None:
                 truth.to_json(options.truth)
         clock = SimClock(options.speed)
@@ -81,7 +81,7 @@ def _build(options: argparse.Namespace) -> Any:
         def build_world(inputs: BeamlineInputs) -> World:
             return World(inputs, truth, optics=options.optics, specimen=options.specimen, replay=options.replay)
 
-        perfect = options.seed == 0 and truth == Truth.nominal(truth.seed)
+        perfect = truth == Truth.nominal(truth.seed)
         return Bl18bIoc(options.prefix, clock, build_world, truth, perfect=perfect)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(" ".join(str(error).split())) from error

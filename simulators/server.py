@@ -141,6 +141,7 @@ class Server(Context):
         self._beacon_sink.close()
 
     async def tcp_handler(self, client: Any, addr: Any) -> None:
+        """Serve one client."""
         # Small replies must not wait for the acknowledgement of the one before.
         client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await super().tcp_handler(client, addr)

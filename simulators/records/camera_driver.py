@@ -182,7 +182,7 @@ class CameraDriver:
         board.post(ArraySize_RBV=pixels * np.dtype(self._source.dtype).itemsize)
 
     def _recipe(self) -> Recipe:
-        board, value = self.board, self.board.value
+        value = self.board.value
         mode = value("ImageMode_RBV")
         left, top = value("MinX_RBV"), value("MinY_RBV")
         return Recipe(

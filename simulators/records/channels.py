@@ -7,6 +7,7 @@ record's handler, and `post`, which only the record calls, changes the value and
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -27,6 +28,8 @@ from caproto import (
     SubscriptionType,
     TimeStamp,
 )
+from caproto._data import SubscriptionUpdate
+from caproto._dbr import _channel_type_by_name
 
 __all__ = [
     "AlarmSeverity",
@@ -49,6 +52,7 @@ PutHandler = Callable[[Any], Awaitable[None] | None]
 put_accepted: contextvars.ContextVar[Callable[[], object] | None] = contextvars.ContextVar("put_accepted", default=None)
 """Called once the record has taken a put, so that the same client's next read need not wait for its end."""
 
+_QUEUE_HOPS = 8
 _POSTED = SubscriptionType.DBE_VALUE | SubscriptionType.DBE_LOG | SubscriptionType.DBE_ALARM
 _FIELD_TYPES = {"VAL", "DESC", "EGU", "PREC", "RTYP", "STAT", "SEVR", "HOPR", "LOPR", "DRVH", "DRVL", "DISA", "DISV"}
 
@@ -91,6 +95,9 @@ class Pv:
         if accepted is not None:
             accepted()
         await completion
+        # The updates posted so far are on their way through two queues; the completion must not overtake them.
+        for _ in range(_QUEUE_HOPS):
+            await asyncio.sleep(0)
 
     def _normal(self, value: Any) -> Any:
         return value
@@ -119,17 +126,31 @@ class Pv:
         if value != self.now:
             self.post(value)
 
-    def tell(self) -> None:
-        """Send the present value and alarm to every subscriber."""
+    def tell(self, mask: SubscriptionType = _POSTED) -> None:
+        """Send the present value, alarm and metadata to those who subscribed to what is in `mask`."""
+        self._content.clear()  # type: ignore[attr-defined]
         if self._queues:
-            _drive(self.publish(_POSTED))  # type: ignore[attr-defined]
-        else:
-            self._content.clear()  # type: ignore[attr-defined]
+            _drive(self._publish_to(mask))
+
+    async def _publish_to(self, mask: SubscriptionType) -> None:
+        # caproto's own `publish` tells every subscriber, whatever it subscribed to; a client that gets a
+        # value with each change of a limit takes it for a change of the value.
+        for queue, syncs in self._queues.items():
+            for data_types in syncs.values():
+                for type_name, specs in data_types.items():
+                    wanted = tuple(
+                        spec
+                        for spec in specs
+                        if spec.mask & mask and self._is_eligible(spec)  # type: ignore[attr-defined]
+                    )
+                    if wanted:
+                        content = await self._read(_channel_type_by_name[type_name])  # type: ignore[attr-defined]
+                        await queue.put(SubscriptionUpdate(wanted, *content, mask, None))
 
     def describe(self, **metadata: Any) -> None:
         """Change metadata (`units`, `precision`, `lower_ctrl_limit` ...) and tell those who watch properties."""
         self._data.update(metadata)
-        self.tell()
+        self.tell(SubscriptionType.DBE_PROPERTY)
 
     def get_field(self, field: str) -> Any:
         """Return the channel of a record's field; caproto asks for it once and keeps it.
@@ -314,8 +335,8 @@ class _AlarmPv(Pv, ChannelEnum):
     """STAT or SEVR of a record, read from its alarm."""
 
     def __init__(self, alarm: ChannelAlarm, field: str) -> None:
-        kind: Any = AlarmStatus if field == "STAT" else AlarmSeverity
-        names = [member.name for member in kind][:16]
+        severities = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
+        names = [member.name for member in AlarmStatus][:16] if field == "STAT" else severities
         ChannelEnum.__init__(self, value=0, enum_strings=names, alarm=alarm)
         _common(self, False, None, "")
         self._field = field

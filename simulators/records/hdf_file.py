@@ -118,8 +118,7 @@ class FrameFile:
     """An open file; one thread at a time.
 
     Frames are in `/entry/data/data` (and, the same dataset, `/entry/instrument/detector/data`), what belongs to
-    each in `/entry/instrument/NDAttributes`. Both have as many entries as frames were written, after every
-    call of `append`.
+    each in `/entry/instrument/NDAttributes`; both have one entry per frame after each `flush` and in the end.
 
     Parameters
     ----------
@@ -158,6 +157,7 @@ class FrameFile:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self.swmr = swmr
         self.written = 0
+        self._rows: list[tuple[int, float, Mapping[str, float]]] = []
         self._direct = not options
         self._columns = {attribute.name: attribute for attribute in (*_STANDARD, *attributes)}
         self._file = h5py.File(path, "w", libver="latest")
@@ -234,26 +234,34 @@ class FrameFile:
                 self._data.id.write_direct_chunk((index, 0, 0), frame.array)
             else:
                 self._data[index] = frame.array
-        for name, numbers in self._table(frames).items():
-            self._values[name].resize(stop, axis=0)
-            self._values[name][start:stop] = numbers
-        self.written = stop
+            self.written = index + 1
+            self._rows.append((frame.unique_id, frame.timestamp_s - EPICS_EPOCH_S, frame.attributes))
+        if len(self._rows) >= _ATTRIBUTE_CHUNK:
+            self._write_rows()
 
-    def _table(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
-        epics_s = [frame.timestamp_s - EPICS_EPOCH_S for frame in frames]
-        table = {
-            "NDArrayUniqueId": np.array([frame.unique_id for frame in frames]),
-            "NDArrayTimeStamp": np.array(epics_s),
-            "NDArrayEpicsTSSec": np.array([int(stamp) for stamp in epics_s]),
-            "NDArrayEpicsTSnSec": np.array([int((stamp % 1) * 1e9) for stamp in epics_s]),
+    def _write_rows(self) -> None:
+        """Write the numbers kept back: a dozen small writes cost as much as a frame."""
+        if not self._rows:
+            return
+        start, stop = self.written - len(self._rows), self.written
+        stamps_s = np.array([row[1] for row in self._rows])
+        table: dict[str, NDArray[Any]] = {
+            "NDArrayUniqueId": np.array([row[0] for row in self._rows]),
+            "NDArrayTimeStamp": stamps_s,
+            "NDArrayEpicsTSSec": stamps_s.astype(np.uint32),
+            "NDArrayEpicsTSnSec": (stamps_s % 1.0 * 1e9).astype(np.uint32),
         }
-        for name in self._columns:
-            if name not in table:
-                table[name] = np.array([frame.attributes.get(name, np.nan) for frame in frames])
-        return table
+        for name, dataset in self._values.items():
+            numbers = table.get(name)
+            if numbers is None:
+                numbers = np.array([row[2].get(name, np.nan) for row in self._rows])
+            dataset.resize(stop, axis=0)
+            dataset[start:stop] = numbers
+        self._rows.clear()
 
     def flush(self) -> None:
         """Let readers see what was written."""
+        self._write_rows()
         if self.swmr:
             self._data.flush()
             for dataset in self._values.values():
@@ -265,6 +273,7 @@ class FrameFile:
         """Cut the file to the frames that were written whole, and close it."""
         if not self._file:
             return
+        self._write_rows()
         for dataset in (self._data, *self._values.values()):
             if dataset.shape[0] > self.written:
                 dataset.resize(self.written, axis=0)

@@ -242,12 +242,15 @@ class Hdf5Plugin:
                 self._file = self._create(frames[0])
             self._append(self._file, frames)
         except (OSError, RuntimeError, ValueError) as error:
+            if self._file is not None:
+                self._captured = self._file.written
             self._fail(error)
             return
-        self._captured += len(frames)
+        self._captured = self._file.written
         self._since_flush += len(frames)
-        every = self.board.value("NumFramesFlush_RBV")
-        if every > 0 and self._since_flush >= every:
+        # 0 leaves it to the writer: a file that is followed is flushed after every batch, another at its end.
+        every = self.board.value("NumFramesFlush_RBV") or (1 if self._file.swmr else 0)
+        if 0 < every <= self._since_flush:
             self._flush()
 
     def _append(self, file: FrameFile, frames: Sequence[Frame]) -> None:

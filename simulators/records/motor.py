@@ -66,6 +66,7 @@ class Motor:
         self._stalled = False
         self._problem = False
         self._homed = False
+        self._refused = AlarmStatus.HIGH
         self._paused_target: float | None = None
         self.fields = motor_fields(settings)
         for name in self.fields:
@@ -163,10 +164,12 @@ class Motor:
             status = AlarmStatus.HIGH if self._get("HLS") else AlarmStatus.LOW
             severity = AlarmSeverity(self._get("HLSV"))
         elif self._get("LVIO"):
-            status, severity = AlarmStatus.SOFT, AlarmSeverity(self._get("HLSV"))
+            status, severity = self._refused, AlarmSeverity(self._get("HLSV"))
         elif self._problem:
             status, severity = AlarmStatus.STATE, AlarmSeverity.MAJOR_ALARM
         raise_alarm(told, status, severity)  # type: ignore[arg-type]
+        self.fields["STAT"].update(int(status))
+        self.fields["SEVR"].update(int(severity))
 
     def encoder(self, t_s: float) -> float:
         """Return what the encoder reads at simulated time `t_s`, in user units; any thread."""
@@ -193,6 +196,7 @@ class Motor:
         low, high = self._get("DLLM"), self._get("DHLM")
         unlimited = low == high == 0.0
         if not math.isfinite(dial) or not (unlimited or low <= dial <= high):
+            self._refused = AlarmStatus.LOW if self._user(dial) < self._get("LLM") else AlarmStatus.HIGH
             return self._refuse()
         self.fields["LVIO"].update(0)
         self._show_targets(dial)

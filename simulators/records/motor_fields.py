@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from caproto import ChannelAlarm
 
-from exitwave.simulators.records.channels import DoublePv, EnumPv, LongPv, Pv, ShortPv, StringPv
+from exitwave.simulators.records.channels import AlarmStatus, DoublePv, EnumPv, LongPv, Pv, ShortPv, StringPv
 
 __all__ = ["MotorSettings", "MstaBit", "motor_fields"]
 
@@ -98,6 +98,8 @@ _ENUMS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "STUP": (("OFF", "ON", "BUSY"), 0),
     "RMOD": (("Default", "Arithmetic", "Geometric", "In-Position"), 0),
     "NTM": (("NO", "YES"), 1),
+    "STAT": (tuple(member.name for member in AlarmStatus)[:16], 0),
+    "SEVR": (_SEVERITIES, 0),
     "HLSV": (_SEVERITIES, 2),
     "LLSV": (_SEVERITIES, 2),
     "OMSL": (("supervisory", "closed_loop"), 0),
@@ -173,7 +175,8 @@ def motor_fields(settings: MotorSettings) -> dict[str, Pv]:
         start = {"DMOV": 1, "PREC": precision, "TDIR": 1, "CDIR": 1}.get(name, 0)
         fields[name] = ShortPv(start, writable=name in _SHORTS, alarm=alarm, rtyp="motor")
     for name, (states, index) in _ENUMS.items():
-        fields[name] = EnumPv(states, index, alarm=alarm, rtyp="motor")
+        read_only = name in {"STAT", "SEVR"}
+        fields[name] = EnumPv(states, index, writable=not read_only, alarm=alarm, rtyp="motor")
     for name in _STRINGS:
         text = {"DESC": settings.description, "EGU": units}.get(name, "")
         fields[name] = StringPv(text, alarm=alarm, rtyp="motor")

@@ -1,0 +1,123 @@
+"""A simulated beamline in a process of its own, and this process made its Channel Access client."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# ophyd chooses its control layer, and caproto its interfaces, as soon as they are imported.
+os.environ["OPHYD_CONTROL_LAYER"] = "caproto"
+os.environ.update(EPICS_CA_ADDR_LIST="127.0.0.1", EPICS_CA_AUTO_ADDR_LIST="NO")
+
+START_S = 60.0
+
+
+@dataclass
+class RunningIoc:
+    """A simulator that said it was ready."""
+
+    process: subprocess.Popen[str]
+    ready: dict[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        return str(self.ready["prefix"])
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(self.ready["env"])
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(15)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait(5)
+            for stream in (self.process.stdout, self.process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def start_ioc(arguments: Sequence[str], log: Path) -> RunningIoc:
+    """Start a simulator and wait for its ready line."""
+    command = [sys.executable, "-m", "exitwave.simulators", "bl18b", "--with-parent", *arguments]
+    with open(log, "w") as messages:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages, text=True)
+    deadline = time.monotonic() + START_S
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while time.monotonic() < deadline:
+            if selector.select(0.5):
+                line = process.stdout.readline()
+                if not line:
+                    break
+                if line.startswith("{"):
+                    return RunningIoc(process, json.loads(line))
+    process.kill()
+    process.wait(5)
+    process.stdout.close()
+    raise AssertionError(f"no ready line from {command}: {log.read_text()[-2000:]}")
+
+
+def become_client(ioc: RunningIoc) -> None:
+    """Point this process' Channel Access client at a simulator.
+
+    caproto makes one client context, with the environment of that moment; forgetting it is how one
+    pytest process can test one simulator after another.
+    """
+    os.environ.update(ioc.env)
+    from caproto.threading import pyepics_compat
+
+    pyepics_compat._make_context.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def ioc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningIoc]:
+    """The beamline with a perfect instrument, in real time."""
+    running = start_ioc(["--prefix", "CT:"], tmp_path_factory.mktemp("ioc") / "log")
+    become_client(running)
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def put(ioc: RunningIoc) -> Callable[..., None]:
+    """Write one PV of the simulator."""
+    from ophyd import EpicsSignal
+
+    def write(name: str, value: Any) -> None:
+        signal = EpicsSignal(ioc.prefix + name, name="signal", string=isinstance(value, str))
+        signal.wait_for_connection(timeout=10)
+        signal.put(value, wait=True)
+        signal.destroy()
+
+    return write
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Poll a condition until a deadline."""
+
+    def wait(condition: Callable[[], bool], timeout_s: float = 10.0, what: str = "condition") -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come true within {timeout_s} s")
+            time.sleep(0.01)
+
+    return wait

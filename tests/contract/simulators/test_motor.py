@@ -1,0 +1,195 @@
+"""ophyd's EpicsMotor, unmodified, against the motor record."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ophyd import EpicsMotor, EpicsSignal, EpicsSignalRO
+from ophyd.status import UnknownStatusFailure
+from ophyd.utils import LimitError
+
+
+@pytest.fixture
+def motor(ioc):
+    motor = EpicsMotor(f"{ioc.prefix}SAM:X", name="motor")
+    motor.wait_for_connection(timeout=10)
+    motor.set(0.0).wait(30)
+    yield motor
+    motor.destroy()
+
+
+@pytest.fixture
+def signal(ioc):
+    made = []
+
+    def make(suffix, cls=EpicsSignal, **kwargs):
+        one = cls(f"{ioc.prefix}{suffix}", name="field", **kwargs)
+        one.wait_for_connection(timeout=10)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.destroy()
+
+
+def test_metadata(motor):
+    assert motor.limits == (-3000.0, 3000.0)
+    assert motor.egu == "um"
+    assert motor.precision == 3
+    assert motor.velocity.get() == 500.0
+    assert motor.acceleration.get() == pytest.approx(0.1)
+
+
+def test_move_takes_the_time_of_its_trapezoid(motor):
+    # 100 um at 500 um/s with ramps of 0.1 s: 0.2 s + 0.1 s.
+    start = time.monotonic()
+    motor.set(100.0).wait(5)
+    spent = time.monotonic() - start
+    assert 0.3 <= spent < 0.8
+    assert motor.position == pytest.approx(100.0, abs=1e-3)
+    assert not motor.moving
+
+
+def test_put_completes_when_the_motion_ends(motor, signal):
+    done = signal("SAM:X.DMOV", EpicsSignalRO)
+    start = time.monotonic()
+    motor.user_setpoint.put(50.0, wait=True)
+    assert time.monotonic() - start >= 0.2
+    assert done.get() == 1
+    assert motor.user_readback.get(use_monitor=False) == pytest.approx(50.0, abs=1e-3)
+
+
+def test_a_move_of_no_length_still_says_done(motor):
+    motor.set(0.0).wait(2)
+    motor.set(0.0).wait(2)
+
+
+def test_client_sees_the_limits(motor):
+    with pytest.raises(LimitError):
+        motor.set(3001.0)
+
+
+def test_soft_limit_refuses(motor, signal):
+    violated = signal("SAM:X.LVIO", EpicsSignalRO)
+    severity = signal("SAM:X.SEVR", EpicsSignalRO, string=True)
+    setpoint = EpicsSignal(f"{motor.prefix}.VAL", name="setpoint")
+    setpoint.wait_for_connection(timeout=5)
+    setpoint.put(5000.0, wait=True)
+    assert violated.get() == 1
+    assert severity.get() == "MAJOR"
+    assert motor.user_readback.get() == pytest.approx(0.0, abs=1e-3)
+    assert setpoint.get() == 0.0
+    motor.set(1.0).wait(5)
+    assert violated.get() == 0
+    assert severity.get() == "NO_ALARM"
+    setpoint.destroy()
+
+
+def test_moved_limits_are_seen_in_the_control_limits(motor, wait_until):
+    motor.high_limit_travel.put(10.0, wait=True)
+    wait_until(lambda: motor.limits == (-3000.0, 10.0), what="the new limit")
+    motor.high_limit_travel.put(3000.0, wait=True)
+    wait_until(lambda: motor.limits == (-3000.0, 3000.0), what="the old limit")
+
+
+def test_stop_decelerates_and_completes_the_put(motor, wait_until):
+    status = motor.set(1000.0)
+    wait_until(lambda: motor.position > 20.0, what="motion")
+    motor.stop()
+    status.wait(5)
+    stopped = motor.position
+    assert 20.0 < stopped < 900.0
+    wait_until(lambda: motor.user_setpoint.get() == pytest.approx(motor.position, abs=1e-3))
+
+
+def test_new_target_on_the_way(motor, wait_until):
+    first = motor.set(500.0)
+    wait_until(lambda: motor.position > 20.0, what="motion")
+    second = motor.set(-50.0)
+    second.wait(10)
+    assert first.done
+    assert motor.position == pytest.approx(-50.0, abs=1e-3)
+
+
+def test_stall_raises_an_alarm_and_the_put_comes_back(motor, put, signal):
+    status_bits = signal("SAM:X.MSTA", EpicsSignalRO)
+    put("Sim:Stall", "SAM:X")
+    try:
+        status = motor.set(200.0)
+        with pytest.raises(UnknownStatusFailure):
+            status.wait(5)
+        assert int(status_bits.get()) & (1 << 6)
+        assert int(status_bits.get()) & (1 << 9)
+        assert motor.user_readback.alarm_severity == 2
+    finally:
+        put("Sim:Stall", "")
+    motor.set(20.0).wait(5)
+    assert motor.user_readback.alarm_severity == 0
+
+
+def test_set_mode_moves_the_scale_not_the_motor(motor, wait_until):
+    motor.set(10.0).wait(5)
+    motor.set_current_position(0.0)
+    try:
+        wait_until(lambda: motor.user_offset.get() == pytest.approx(-10.0, abs=1e-3))
+        wait_until(lambda: motor.limits == pytest.approx((-3010.0, 2990.0)))
+        wait_until(lambda: motor.position == pytest.approx(0.0, abs=1e-3))
+    finally:
+        motor.user_offset.put(0.0, wait=True)
+    wait_until(lambda: motor.position == pytest.approx(10.0, abs=1e-3))
+
+
+def test_direction_mirrors_user_coordinates(motor, wait_until):
+    motor.set(10.0).wait(5)
+    motor.user_offset_dir.put(1, wait=True)
+    try:
+        wait_until(lambda: motor.position == pytest.approx(-10.0, abs=1e-3))
+    finally:
+        motor.user_offset_dir.put(0, wait=True)
+    wait_until(lambda: motor.position == pytest.approx(10.0, abs=1e-3))
+
+
+def test_tweak_and_jog_and_home(motor, signal, wait_until):
+    step, forward = signal("SAM:X.TWV"), signal("SAM:X.TWF")
+    step.put(5.0, wait=True)
+    forward.put(1, wait=True)
+    assert motor.user_readback.get(use_monitor=False) == pytest.approx(5.0, abs=1e-3)
+    jog = signal("SAM:X.JOGF")
+    jog.put(1)
+    wait_until(lambda: motor.position > 15.0, what="jogging")
+    jog.put(0, wait=True)
+    wait_until(lambda: not motor.moving, what="the end of jogging")
+    assert motor.position > 15.0
+    motor.home("forward", wait=False).wait(30)
+    assert motor.position == pytest.approx(0.0, abs=1e-3)
+
+
+def test_pause_and_go(motor, signal, wait_until):
+    mode = signal("SAM:X.SPMG", string=True)
+    motor.user_setpoint.put(300.0, wait=False)
+    wait_until(lambda: motor.position > 20.0, what="motion")
+    mode.put("Pause")
+    wait_until(lambda: not motor.moving, what="the pause")
+    assert motor.position < 299.0
+    mode.put("Go")
+    wait_until(lambda: motor.position == pytest.approx(300.0, abs=1e-3), what="the rest of the way")
+
+
+def test_plain_name_is_the_setpoint(motor, signal):
+    plain = signal("SAM:X")
+    plain.put(7.0, wait=True)
+    assert motor.user_setpoint.get() == 7.0
+    assert signal("SAM:X.RTYP", EpicsSignalRO, string=True).get() == "motor"
+
+
+def test_completion_is_prompt(motor, signal):
+    plain = signal("SAM:X")
+    excess = []
+    for index in range(10):
+        start = time.monotonic()
+        plain.put(float(10 * ((index + 1) % 2)), wait=True)
+        # 10 um with 5000 um/s^2: two ramps of sqrt(10 / 5000) s.
+        excess.append(time.monotonic() - start - 2 * (10.0 / 5000.0) ** 0.5)
+    assert sorted(excess)[len(excess) // 2] < 0.03
