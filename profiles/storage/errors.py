@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 
-class StorageError(Exception):
+class StorageError(RuntimeError):
     """Something about keeping or finding data failed."""
 
 

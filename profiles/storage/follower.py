@@ -56,7 +56,7 @@ class RunFollower:
         ------
         JournalCorruptError
             From the file.
-        UNREACHABLE, REFUSED
+        FAILURES
             From Tiled, see `sink`. This object is then of no more use: take a new one.
         """
         open_before = is_open(self.path)  # asked first: nothing can follow what is read after

@@ -162,11 +162,11 @@ class Forwarder:
         if address is None:
             self._down("Tiled is not up yet", quick=True)
             return False
-        from exitwave.profiles.storage.sink import REFUSED, UNREACHABLE, TiledSink
+        from exitwave.profiles.storage.sink import FAILURES, TiledSink
 
         try:
             self._sink = TiledSink(address)
-        except (*UNREACHABLE, *REFUSED) as error:
+        except FAILURES as error:
             self._down(f"{address.uri}: {type(error).__name__}: {error}")
             return False
         self.status.tiled = address.uri
@@ -187,7 +187,7 @@ class Forwarder:
         self.status.last_error = reason
 
     def _forward(self, uid: str) -> None:
-        from exitwave.profiles.storage.sink import REFUSED, UNREACHABLE, ClientError
+        from exitwave.profiles.storage.sink import FAILURES, is_unreachable
 
         run = self._pending[uid]
         if self._sink is None:
@@ -202,12 +202,11 @@ class Forwarder:
                     strict=run.refusals < len(_REFUSED_AGAIN_S),
                 )
             done = run.follower.pump()
-        except ClientError as error:
-            self._refused(run, error)
-        except UNREACHABLE as error:
-            self._down(f"{self.status.tiled}: {type(error).__name__}: {error}")
-        except REFUSED as error:
-            self._refused(run, error)
+        except FAILURES as error:
+            if is_unreachable(error):
+                self._down(f"{self.status.tiled}: {type(error).__name__}: {error}")
+            else:
+                self._refused(run, error)
         else:
             run.behind_since = None
             if done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -139,15 +140,20 @@ def _from_journal(data: DataFolder, key: str | int) -> RunReader:
 def _from_tiled(catalog: Any, data: DataFolder, key: str | int) -> RunReader:
     from exitwave.profiles.storage.tiled_run import TiledRun
 
-    if catalog is None:
+    own = catalog is None
+    if own:
         address = embedded_address(data.tiled)
         if address is None:
             raise ServiceError(f"Tiled: no server is ready for {data.tiled}; start a session or read from the journal")
         catalog = connect_catalog(address)
     try:
-        return RunReader("tiled", TiledRun(catalog[key]))
+        reader = RunReader("tiled", TiledRun(catalog[key]))
     except (KeyError, IndexError) as error:
         raise RunNotFoundError(f"Tiled {catalog.context.api_uri}: no run {key!r}; is the forwarder behind?") from error
+    if own:
+        # Frames of another machine come through this connection for as long as the reader lives.
+        weakref.finalize(reader, catalog.context.close)
+    return reader
 
 
 def open_run(

@@ -170,6 +170,8 @@ class Services:
     def _start(self, name: str, module: str, arguments: Sequence[str | Path]) -> Child:
         child = self.children.get(name)
         if child is None or child.process.poll() is not None:
+            if child is not None:
+                child.stop()  # it is dead; this closes its pipe
             child = start_child(name, module, arguments, self.data.services / f"{name}.log")
             self.children[name] = child
         return child

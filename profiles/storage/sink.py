@@ -13,19 +13,16 @@ import numpy as np
 import pyarrow
 from bluesky_tiled_plugins import TiledWriter
 from tiled.client import from_uri
-from tiled.client.utils import ClientError
 
 from exitwave.profiles.storage.errors import StorageError
 from exitwave.profiles.storage.layout import FileLocation, external_keys, resource_location
 from exitwave.profiles.storage.server import Address
 
-__all__ = ["REFUSED", "UNREACHABLE", "ClientError", "IncompleteError", "RunWriter", "TiledSink"]
+__all__ = ["FAILURES", "IncompleteError", "RunWriter", "TiledSink", "is_unreachable", "remove"]
 
-#: The server is away or ill: try again, forever.
-UNREACHABLE = (httpx.TransportError, httpx.HTTPStatusError, ConnectionError, TimeoutError)
-#: The server or the writer cannot take this run as it is.
-REFUSED = (
-    ClientError,
+#: What may go wrong on the way into Tiled; see `is_unreachable`.
+FAILURES = (
+    httpx.HTTPError,
     pyarrow.ArrowException,
     jsonschema.ValidationError,
     StorageError,
@@ -36,6 +33,17 @@ REFUSED = (
     TypeError,
     ValueError,
 )
+_AWAY = frozenset({429, 502, 503, 504})
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the server is away, so that nothing can be written; otherwise this one run is at fault.
+
+    A status of 500 does not count: tables whose columns change their type in mid-run end in it.
+    """
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in _AWAY
+    return isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError))
 
 
 class IncompleteError(StorageError):
@@ -148,8 +156,8 @@ class TiledSink:
 
     Raises
     ------
-    UNREACHABLE
-        If it does not answer.
+    FAILURES
+        If it does not answer or does not know the key.
     """
 
     def __init__(self, address: Address) -> None:
