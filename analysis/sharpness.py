@@ -19,11 +19,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, optimize
+from scipy import interpolate, ndimage, optimize
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
 from exitwave.analysis.resolution.rings import fill_dead, make_rings, windowed_transform
@@ -61,7 +61,7 @@ def tenengrad(image: npt.NDArray[Any]) -> float:
     return float((gy * gy + gx * gx).mean()) / 64.0 / _positive_mean(data) ** 2
 
 
-def band_power(image: npt.NDArray[Any], *, band: tuple[float, float] = (0.04, 0.25), noise_from: float = 0.45) -> float:
+def band_power(image: npt.NDArray[Any], *, band: tuple[float, float] = (0.08, 0.3), noise_from: float = 0.45) -> float:
     """Return the power between two spatial frequencies without the noise, over mean^2.
 
     Parameters
@@ -97,37 +97,52 @@ def band_power(image: npt.NDArray[Any], *, band: tuple[float, float] = (0.04, 0.
 
 @dataclass(frozen=True)
 class FocusFit:
-    """Where a through-focus series is sharpest, in the unit of `z`.
+    """Where a through-focus series is in focus, in the unit of `z`.
 
-    `width` is the standard deviation of the fitted Gaussian; `double_peaked` warns of two maxima (phase
-    contrast, astigmatism); `model` is the fitted curve at the given z, NaN outside the range of the fit.
+    `highest` is where the curve has its highest value, which phase contrast may shift away from `best`;
+    `width` is the standard deviation of a Gaussian fitted to that peak; `symmetry` is the likeness of the
+    curve and its mirror image about `best` (1 = the same shape); `double_peaked` tells of two maxima (phase
+    contrast). `model` is what was fitted, at the given z, NaN outside the range of the fit.
     """
 
     best: float
     best_sd: float
+    highest: float
     width: float
+    symmetry: float
     double_peaked: bool
     model: Array
 
 
-def fit_focus(z: Sequence[float] | Array, sharpness: Sequence[float] | Array) -> FocusFit:
-    """Fit a Gaussian on a constant to the peak of a sharpness curve.
+def fit_focus(
+    z: Sequence[float] | Array,
+    sharpness: Sequence[float] | Array,
+    *,
+    method: Literal["symmetry", "peak"] = "symmetry",
+    seed: int = 0,
+) -> FocusFit:
+    """Find the focus in a sharpness curve.
 
-    Points within about one and a half half-widths of the maximum take part, at least five: the far wings
-    hold ringing of the transfer function, not focus. The uncertainty comes from the scatter of the points
-    about the fit.
+    "symmetry" takes the point about which the curve is most like its mirror image. Transfer of absorption
+    is even in defocus and transfer of phase is odd, so the power of either is even: one peak in focus, or
+    two on either side of it. A specimen that does both has two peaks of unlike height at like distances,
+    and the highest place lies up to two depths of focus away from focus. The series must reach beyond both
+    peaks. "peak" fits a Gaussian to the highest peak: the choice for purely absorbing specimens, and for
+    short ranges.
 
     Parameters
     ----------
-    z, sharpness : (n >= 5,)
-        Any order; the unit of z is that of the result.
+    z, sharpness : (n >= 5,), for "symmetry" n >= 9 is advised
+        Any order, spacing may vary; the unit of z is that of the result.
+    seed : int
+        Of the noise that the uncertainty is estimated with.
 
     Raises
     ------
     FitError
-        When the maximum is at an end of the range ("move the range that way"), there is no peak above the
-        scatter, or the fit does not settle.
-    ShapeError
+        When the curve is highest at an end of the range ("move the range that way"), or in its outer fifth,
+        there is no peak above the scatter, or the fit does not settle.
+    ShapeError, OutOfRangeError
     """
     positions, values = np.asarray(z, np.float64), np.asarray(sharpness, np.float64)
     if positions.ndim != 1 or positions.shape != values.shape or len(positions) < 5:
@@ -139,12 +154,89 @@ def fit_focus(z: Sequence[float] | Array, sharpness: Sequence[float] | Array) ->
     smooth = np.convolve(np.pad(y, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     top = int(np.argmax(smooth))
     if top in (0, len(x) - 1) or int(np.argmax(y)) in (0, len(x) - 1):
-        end = "low" if np.argmax(smooth) < len(x) / 2 else "high"
+        end = "low" if top < len(x) / 2 else "high"
         raise FitError(f"focus: sharpest at the {end} end of [{x[0]:g}, {x[-1]:g}]; move the range that way")
     base, height = float(y.min()), float(smooth[top] - y.min())
     scatter = float(np.median(np.abs(np.diff(y, 2)))) * 1.4826 / math.sqrt(6.0)
     if height <= 5.0 * scatter:
         raise FitError(f"focus: the peak ({height:.3g}) does not rise above the scatter ({scatter:.3g})")
+    highest, highest_sd, width, model = _fit_peak(x, y, smooth, top, base)
+    best, best_sd, likeness = highest, highest_sd, 1.0
+    if method == "symmetry":
+        best, likeness = _mirror(x, y, base)
+        margin = 0.2 * float(x[-1] - x[0])
+        if not x[0] + margin < best < x[-1] - margin:
+            raise FitError(f"focus: near {best:.4g}, in the outer fifth of [{x[0]:g}, {x[-1]:g}]; move the range there")
+        noise = _residual(x, y, scatter)
+        random = np.random.default_rng(seed)
+        again = [_mirror(x, y + random.normal(0.0, noise, len(y)), base, best)[0] for _ in range(24)]
+        best_sd = float(np.std(again))
+        model = np.asarray(np.interp(2.0 * best - x, x, y, left=np.nan, right=np.nan))
+    restored = np.empty_like(model)
+    restored[order] = model
+    return FocusFit(best, best_sd, highest, width, likeness, _double(smooth, base, height, scatter), restored)
+
+
+def _residual(x: Array, y: Array, scatter: float) -> float:
+    """Return the noise of the points: the smaller of two estimates that curvature inflates."""
+    fourth = np.diff(y, 4) if len(y) > 8 else np.diff(y, 2)
+    norm = math.sqrt(70.0) if len(y) > 8 else math.sqrt(6.0)
+    return min(scatter, 1.4826 / norm * float(np.median(np.abs(fourth))))
+
+
+def _mirror(x: Array, y: Array, base: float, near: float | None = None) -> tuple[float, float]:
+    """Return the centre of symmetry of sqrt(y - base) and the likeness there.
+
+    First the highest place of the curve's convolution with itself, which counts both peaks twice where they
+    meet; then, near it, the highest cosine similarity of the two halves, which does not mind that one is
+    higher, nor where the range ends.
+    """
+    amplitude = np.sqrt(np.maximum(y - base, 0.0))
+    curve = interpolate.PchipInterpolator(x, amplitude, extrapolate=False)
+    if near is not None:
+        return _likeness(curve, x, near)
+    t = np.linspace(x[0], x[-1], 16 * len(x) + 1)
+    fine = np.asarray(curve(t), dtype=np.float64)
+    whole = np.convolve(fine, fine)
+    place = np.linspace(x[0], x[-1], len(whole))
+    summit = np.flatnonzero((whole[1:-1] >= whole[:-2]) & (whole[1:-1] > whole[2:])) + 1
+    candidates = [k for k in summit if whole[k] > 0.3 * whole.max()]
+    found = [_likeness(curve, x, float(place[k])) for k in candidates]
+    return max(found, key=lambda one: one[1])
+
+
+def _likeness(curve: interpolate.PchipInterpolator, x: Array, near: float) -> tuple[float, float]:
+    """Return the place near `near` about which the curve is most like its mirror image, and the cosine similarity."""
+    step = float(np.diff(x).mean())
+    # one reach for all candidates, so that they are compared on the same footing
+    window = min(1.5 * step, 0.1 * float(x[-1] - x[0]))
+    reach = min(near - x[0], x[-1] - near) - window
+    if reach < 2.0 * step:
+        return near, 0.0
+    distance = np.linspace(0.0, reach, 12 * len(x))
+    candidates = near + np.linspace(-window, window, 61)
+    right = np.asarray(curve(candidates[:, None] + distance), dtype=np.float64)
+    left = np.asarray(curve(candidates[:, None] - distance), dtype=np.float64)
+    size = np.sqrt((right**2).sum(axis=1) * (left**2).sum(axis=1))
+    likeness = (right * left).sum(axis=1) / np.maximum(size, np.finfo(np.float64).tiny)
+    k = int(np.argmax(likeness))
+    centre = float(candidates[k])
+    if 0 < k < len(candidates) - 1:
+        bend = likeness[k - 1] - 2.0 * likeness[k] + likeness[k + 1]
+        if bend < 0.0:
+            shift = 0.5 * (likeness[k - 1] - likeness[k + 1]) / bend
+            centre += float(shift * (candidates[1] - candidates[0]))
+    return centre, float(likeness[k])
+
+
+def _fit_peak(x: Array, y: Array, smooth: Array, top: int, base: float) -> tuple[float, float, float, Array]:
+    """Fit a Gaussian on a constant to the highest peak; return centre, its deviation, width and the curve.
+
+    Points within about one and a half half-widths of the maximum take part, at least five: the far wings
+    hold ringing of the transfer function, not focus. The uncertainty comes from the scatter of the points
+    about the fit.
+    """
+    height = float(smooth[top] - base)
     low, high = _half_width(smooth, top, base + 0.5 * height)
     reach = 1.5 * max(x[high] - x[top], x[top] - x[low])
     near = np.abs(x - x[top]) <= reach
@@ -155,8 +247,9 @@ def fit_focus(z: Sequence[float] | Array, sharpness: Sequence[float] | Array) ->
 
     start = (height, x[top], max(reach / 1.8, 0.5 * float(np.diff(x).mean())), base)
     span = float(x[-1] - x[0])
-    # the constant is held between zero-ish and the data: with few points it would run off with the width
-    bounds = ([0.0, x[0], 0.1 * span / len(x), base - 2.0 * height], [10.0 * height, x[-1], 4.0 * span, float(y.max())])
+    # the constant is held near the data: with few points it would run off with the width
+    lowest, largest = base - 2.0 * height, float(y.max())
+    bounds = ([0.0, x[0], 0.1 * span / len(x), lowest], [10.0 * height, x[-1], 4.0 * span, largest])
     try:
         found, covariance = optimize.curve_fit(curve, x[near], y[near], start, bounds=bounds, maxfev=4000)
     except RuntimeError as error:
@@ -166,9 +259,7 @@ def fit_focus(z: Sequence[float] | Array, sharpness: Sequence[float] | Array) ->
         raise FitError(f"focus: the best position is not determined within [{x[0]:g}, {x[-1]:g}]")
     model = np.full(len(x), np.nan)
     model[near] = curve(x[near], *found)
-    restored = np.empty_like(model)
-    restored[order] = model
-    return FocusFit(centre, sd, float(found[2]), _double(smooth, base, height, scatter), restored)
+    return centre, sd, float(found[2]), model
 
 
 def _half_width(y: Array, top: int, level: float) -> tuple[int, int]:

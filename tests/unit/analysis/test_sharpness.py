@@ -63,7 +63,7 @@ def test_band_power_does_not_count_noise(rng: np.random.Generator, scenes: Modul
 def test_exact_peak_is_recovered(centre: float, width: float, height: float, base: float) -> None:
     z = np.linspace(-50, 50, 17)
     fit = fit_focus(z, base * height + height * np.exp(-0.5 * ((z - centre) / width) ** 2))
-    assert fit.best == pytest.approx(centre, abs=0.05)
+    assert fit.best == pytest.approx(centre, abs=0.15)
     order = np.argsort(np.sin(z))  # any order
     again = fit_focus(z[order], (base * height + height * np.exp(-0.5 * ((z - centre) / width) ** 2))[order])
     assert again.best == pytest.approx(fit.best, abs=1e-6)
