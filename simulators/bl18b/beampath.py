@@ -101,7 +101,7 @@ class BeamPath:
         self._heat_at_s: float | None = None
 
     def ring_current_ma(self, t: float) -> float:
-        """Stored current (mA)."""
+        """Return the stored current (mA)."""
         with self._lock:
             return self._ring.current_ma(t, top_up=bool(self._inputs.switch("SR:TopUp", t)))
 
@@ -116,12 +116,12 @@ class BeamPath:
             self._ring.refill(t)
 
     def bragg_deg(self, t: float) -> float:
-        """True Bragg angle: axis, hidden offset, and the beam's direction after the collimating mirror."""
+        """Return the true Bragg angle: axis, hidden offset, and the beam's direction after the collimating mirror."""
         rise_deg = math.degrees(2e-3 * (self._inputs.axis("CM:Pitch", t) - GRAZING_MRAD))
         return self._inputs.axis("DCM:Bragg", t) + self._truth.bragg_offset_deg - rise_deg
 
     def energy_kev(self, t: float) -> float:
-        """True photon energy (keV)."""
+        """Return the true photon energy (keV)."""
         return crystal.energy_from_bragg_kev(self.bragg_deg(t))
 
     def pitch_optimum_urad(self, t: float) -> float:

@@ -34,7 +34,7 @@ T = TypeVar("T")
 DETECTOR_ZERO_MM = 700.0
 MEDIUM_DETECTOR_MM = 2400.0
 RINGS, SPOKES = 6, 72
-COHERENT_RINGS, COHERENT_SPOKES = 2, 16
+COHERENT_RINGS, COHERENT_SPOKES = 3, 20
 MARGIN_PX = 24
 TILE_PX = 2304
 
@@ -111,7 +111,7 @@ class Microscope:
     # -- mechanics ------------------------------------------------------------------------------------------------
 
     def detector_mm(self, camera: str, t: float) -> float:
-        """True distance from the stage's zero to a camera's scintillator (mm)."""
+        """Return the true distance from the stage's zero to a camera's scintillator (mm)."""
         if camera == "MR1":
             return MEDIUM_DETECTOR_MM
         return DETECTOR_ZERO_MM + self._inputs.axis("DET:Z", t) + self._truth.detector_zero_mm
@@ -142,7 +142,7 @@ class Microscope:
         return None
 
     def sample(self, t: float) -> SampleState:
-        """True place of the specimen: stage, rotation axis errors and drift."""
+        """Return the true place of the specimen: stage, rotation axis errors and drift."""
         truth, theta = self._truth, self._inputs.axis("SAM:Theta", t)
         wobble = sum(
             amplitude * math.sin((n + 1) * math.radians(theta) + phase)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import olefile
 
 Frame = npt.NDArray[Any]
-XRADIA_DTYPES = {3: np.dtype("<i1"), 5: np.dtype("<u2"), 10: np.dtype("<f4")}
+XRADIA_DTYPES: dict[int, np.dtype[Any]] = {3: np.dtype("<i1"), 5: np.dtype("<u2"), 10: np.dtype("<f4")}
 
 
 class SeriesError(ValueError):

@@ -20,7 +20,7 @@ class UnknownSpecimenError(ValueError):
 
 
 def gold_particles(seed: int = 7) -> BodySpecimen:
-    """Gold particles on the inside of a drawn glass capillary (8 um outside, 7 um inside)."""
+    """Return gold particles on the inside of a drawn glass capillary (8 um outside, 7 um inside)."""
     rng = np.random.default_rng(seed)
     parts: list[tuple[Body, Material]] = [
         (Difference(Cylinder((0.0, 0.0, 0.0), 4.0, 60.0), (Cylinder((0.0, 0.0, 0.0), 3.5, 80.0),)), GLASS)
@@ -36,12 +36,12 @@ def gold_particles(seed: int = 7) -> BodySpecimen:
 
 
 def gold_sphere() -> BodySpecimen:
-    """One gold sphere of 2 um diameter, 3 um off the axis."""
+    """Return one gold sphere of 2 um diameter, 3 um off the axis."""
     return BodySpecimen("sphere", ((sphere((3.0, 0.0, 0.0), 1.0), GOLD),))
 
 
 def knife_edge() -> BodySpecimen:
-    """A gold foil of 1 um with a straight edge 5 deg off the vertical, filling the left half."""
+    """Return a gold foil of 1 um with a straight edge 5 deg off the vertical, filling the left half."""
     turn = math.radians(5.0)
     edge = box((-10.0, 0.0, 0.0), (20.0, 40.0, 1.0))
     tilted = slab((-10.0, 0.0, 0.0), (math.cos(turn), math.sin(turn), 0.0), 20.0)
@@ -49,7 +49,7 @@ def knife_edge() -> BodySpecimen:
 
 
 def step_wedge() -> BodySpecimen:
-    """Five gold steps of 0.2 um, each 3 um wide, side by side."""
+    """Return five gold steps of 0.2 um, each 3 um wide, side by side."""
     steps: list[tuple[Body, Material]] = [
         (box((3.0 * (n - 2), 0.0, 0.1 * (n + 1)), (3.0, 12.0, 0.2 * (n + 1))), GOLD) for n in range(5)
     ]
@@ -57,7 +57,7 @@ def step_wedge() -> BodySpecimen:
 
 
 def ncm_particle(seed: int = 11) -> BodySpecimen:
-    """A secondary particle of NCM622 (7 um) with radial cracks and pores near its centre."""
+    """Return a secondary particle of NCM622 (7 um) with radial cracks and pores near its centre."""
     rng = np.random.default_rng(seed)
     whole = Ellipsoid((0.0, 0.0, 0.0), (3.5, 3.3, 3.4))
     holes = []
@@ -86,7 +86,7 @@ NAMED: dict[str, Callable[[], Specimen]] = {
 
 
 def specimen(name_or_path: str | Path) -> Specimen:
-    """Specimen of a name, or of a voxel file (.npy, .h5).
+    """Return the specimen of a name, or of a voxel file (.npy, .h5).
 
     Raises
     ------

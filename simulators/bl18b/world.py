@@ -62,9 +62,9 @@ class World:
         self.truth = truth
         self._path = BeamPath(inputs, truth)
         in_memory = specimen == MEMORY
-        self.specimen: Specimen = (
-            NoSpecimen() if in_memory else named_specimen(specimen) if isinstance(specimen, str | Path) else specimen
-        )
+        if in_memory:
+            specimen = NoSpecimen()
+        self.specimen = named_specimen(specimen) if isinstance(specimen, str | Path) else specimen
         self._microscope = Microscope(inputs, truth, self._path, self.specimen, optics)
         self._noise = np.random.default_rng([truth.seed, 5])
         self._noise_lock = Lock()
@@ -81,7 +81,7 @@ class World:
     # -- ring -----------------------------------------------------------------------------------------------------
 
     def ring_current_ma(self, t: float) -> float:
-        """Stored current (mA)."""
+        """Return the stored current (mA)."""
         return self._path.ring_current_ma(t)
 
     def beam_available(self, t: float) -> bool:
@@ -99,7 +99,7 @@ class World:
     # -- beam -----------------------------------------------------------------------------------------------------
 
     def energy_kev(self, t: float) -> float:
-        """True photon energy (keV)."""
+        """Return the true photon energy (keV)."""
         return self._path.energy_kev(t)
 
     def pitch_optimum_urad(self, t: float) -> float:
@@ -170,13 +170,13 @@ class World:
         return str(self._inputs.switch("DET:Objective", t))
 
     def magnification(self, camera: str, t: float) -> float:
-        """True magnification onto a camera's scintillator (nan without a lens), for tests."""
+        """Return the true magnification onto a camera's scintillator (nan without a lens), for tests."""
         distance = self._microscope.detector_mm(camera, t)
         lens = self._microscope.lens(distance, self.energy_kev(t), 1e-4, t)
         return math.nan if lens is None else lens.geometry.magnification
 
     def defocus_um(self, camera: str, t: float) -> float:
-        """True defocus in the specimen's plane (um; nan without a lens), for tests."""
+        """Return the true defocus in the specimen's plane (um; nan without a lens), for tests."""
         distance = self._microscope.detector_mm(camera, t)
         lens = self._microscope.lens(distance, self.energy_kev(t), 1e-4, t)
         return math.nan if lens is None else lens.pupil.defocus_um

@@ -121,4 +121,4 @@ class Illumination:
         caught = float(self.ring_weight(radius, azimuth).sum()) * cell / (2.0 * math.pi * sx * sy)
         tilt = math.exp(-0.5 * sum((t / ANGULAR_ACCEPTANCE_URAD) ** 2 for t in self.tilt_urad))
         graze_mrad = 0.5e3 * 0.5 * (INNER_FRACTION + OUTER_FRACTION) * self.aperture_rad
-        return caught * tilt * reflectivity(GLASS, graze_mrad, self.energy_kev, roughness_nm=0.5)
+        return float(caught * tilt) * reflectivity(GLASS, graze_mrad, self.energy_kev, roughness_nm=0.5)

@@ -122,7 +122,7 @@ def _double_crystal(energy_kev: float, order: int) -> DoubleCrystal:
     n = curve.reflectivity.size
     spectrum = np.fft.rfft(curve.reflectivity, 2 * n)
     correlation = np.fft.fftshift(np.fft.irfft(np.abs(spectrum) ** 2, 2 * n))
-    return DoubleCrystal((np.arange(2 * n) - n) * step, np.maximum(correlation, 0.0) * step)
+    return DoubleCrystal(np.asarray((np.arange(2 * n) - n) * step, np.float64), np.maximum(correlation, 0.0) * step)
 
 
 def double_crystal(energy_kev: float, order: int = 1) -> DoubleCrystal:

@@ -143,7 +143,7 @@ def transfer_functions(pupil: Pupil, source: Source) -> Transfer:
     The grid is made fine enough for the defocus's oscillations (up to 449 points across).
     """
     span = 2.02 * pupil.cutoff_per_um
-    wanted = 129.0 + 8.0 * span * blur_radius_um(pupil, source)
+    wanted = 193.0 + 8.0 * span * blur_radius_um(pupil, source)
     n = int(min(449.0, wanted)) // 2 * 2 + 1
     tcc = np.empty((n, n), np.complex64)
     chi = math.pi * pupil.wavelength_um * pupil.defocus_um
@@ -152,7 +152,7 @@ def transfer_functions(pupil: Pupil, source: Source) -> Transfer:
         n,
         lambda a, b: _tcc_rows(
             tcc, a, b, span, source.x_per_um, source.y_per_um, source.weight,
-            pupil.cutoff_per_um, pupil.central_stop, chi, spread,
+            float(pupil.cutoff_per_um), float(pupil.central_stop), float(chi), float(spread),
         ),
         min_rows=16,
     )  # fmt: skip
@@ -189,18 +189,25 @@ def _sample_rows(table: Field, span: float, fy: Floats, fx: Floats, out: Field, 
 
 def filter_on_grid(table: Field, span_per_um: float, shape: tuple[int, int], pitch_um: float) -> Field:
     """Interpolate a transfer function onto the frequencies of a real FFT of an image."""
-    fy = -np.fft.fftfreq(shape[0], pitch_um)  # rows run down, y runs up
-    fx = np.fft.rfftfreq(shape[1], pitch_um)
+    fy = np.asarray(-np.fft.fftfreq(shape[0], pitch_um), np.float64)  # rows run down, y runs up
+    fx = np.asarray(np.fft.rfftfreq(shape[1], pitch_um), np.float64)
     out = np.empty((fy.size, fx.size), np.complex64)
     over_rows(shape[0], lambda a, b: _sample_rows(table, span_per_um, fy, fx, out, a, b))
     return out
 
 
-def apply_filter(image: Image, response: Field) -> Image:
-    """Filter a real image by a response on its real-FFT frequencies."""
-    spectrum = scipy_fft.rfft2(image, workers=workers(), overwrite_x=True)
-    spectrum *= response
-    return np.asarray(scipy_fft.irfft2(spectrum, s=image.shape, workers=workers(), overwrite_x=True), np.float32)
+@kernel
+def _mix_rows(first_part: Field, response: Field, second_part: Field, second: Field, first: int, last: int) -> None:
+    for row in range(first, last):
+        for col in range(response.shape[1]):
+            first_part[row, col] = first_part[row, col] * response[row, col] - second_part[row, col] * second[row, col]
+
+
+@kernel
+def _intensity_rows(absorption: Image, out: Image, first: int, last: int) -> None:
+    for row in range(first, last):
+        for col in range(out.shape[1]):
+            out[row, col] = math.exp(np.float32(-2.0) * absorption[row, col])
 
 
 def transfer_image(absorption: Image, phase: Image, absorption_filter: Field, phase_filter: Field | None) -> Image:
@@ -213,10 +220,19 @@ def transfer_image(absorption: Image, phase: Image, absorption_filter: Field, ph
     absorption_filter, phase_filter
         Responses from `filter_on_grid`; ``None`` for a phase response of nothing.
     """
-    image = apply_filter(np.exp(np.float32(-2.0) * absorption), absorption_filter)
-    if phase_filter is not None:
-        image -= apply_filter(phase - phase.mean(dtype=np.float64).astype(np.float32), phase_filter)
-    return np.maximum(image, np.float32(0.0), out=image)
+    intensity = np.empty_like(absorption)
+    over_rows(absorption.shape[0], lambda a, b: _intensity_rows(absorption, intensity, a, b))
+    spectrum = scipy_fft.rfft2(intensity, workers=workers(), overwrite_x=True)
+    if phase_filter is None:
+        spectrum *= absorption_filter
+    else:
+        second = scipy_fft.rfft2(phase, workers=workers())
+        over_rows(
+            spectrum.shape[0],
+            lambda a, b: _mix_rows(spectrum, absorption_filter, second, phase_filter, a, b),
+        )
+    image = scipy_fft.irfft2(spectrum, s=absorption.shape, workers=workers(), overwrite_x=True)
+    return np.asarray(np.maximum(image, np.float32(0.0), out=image), np.float32)
 
 
 @kernel
@@ -238,6 +254,35 @@ def _pupil_rows(
                 out[row, col] = 0.0
 
 
+def _through_pupil(
+    spectrum: Field,
+    out: Field,
+    axes: tuple[Floats, Floats],
+    shift: tuple[float, float],
+    cutoff: float,
+    stop: float,
+    chi: float,
+) -> None:
+    fy, fx = axes
+    sx, sy = shift
+    over_rows(
+        spectrum.shape[0],
+        lambda a, b: _pupil_rows(spectrum, out, fy, fx, sx, sy, cutoff, float(stop), chi, a, b),
+    )
+
+
+@kernel
+def _intensity_add_rows(total: Image, field: Field, weight: np.float32, first: int, last: int) -> None:
+    for row in range(first, last):
+        for col in range(total.shape[1]):
+            value = field[row, col]
+            total[row, col] += weight * (value.real * value.real + value.imag * value.imag)
+
+
+def _add_intensity(total: Image, field: Field, weight: float) -> None:
+    over_rows(total.shape[0], lambda a, b: _intensity_add_rows(total, field, np.float32(weight), a, b))
+
+
 def coherent_sum_image(wave: Field, pitch_um: float, pupil: Pupil, source: Source) -> Image:
     """Image of an exit wave relative to the empty field, by Abbe's sum over the source's points.
 
@@ -253,9 +298,9 @@ def coherent_sum_image(wave: Field, pitch_um: float, pupil: Pupil, source: Sourc
     The bandwidth enters as three defoci when it spreads the focus by more than a quarter of 1 / (4 lambda cutoff^2);
     else one defocus is enough.
     """
-    cutoff = pupil.cutoff_per_um
-    fy = -np.fft.fftfreq(wave.shape[0], pitch_um)
-    fx = np.fft.fftfreq(wave.shape[1], pitch_um)
+    cutoff = float(pupil.cutoff_per_um)
+    fy = np.asarray(-np.fft.fftfreq(wave.shape[0], pitch_um), np.float64)
+    fx = np.asarray(np.fft.fftfreq(wave.shape[1], pitch_um), np.float64)
     spectrum = np.asarray(scipy_fft.fft2(wave, workers=workers()), np.complex64)
     depth = 1.0 / (2.0 * pupil.wavelength_um * cutoff**2)
     nodes = [(pupil.defocus_um, 1.0)]
@@ -265,17 +310,12 @@ def coherent_sum_image(wave: Field, pitch_um: float, pupil: Pupil, source: Sourc
     total = np.zeros(wave.shape, np.float32)
     passed = 0.0
     filtered = np.empty_like(spectrum)
-    for sx, sy, weight in zip(source.x_per_um, source.y_per_um, source.weight, strict=True):
+    for x, y, weight in zip(source.x_per_um, source.y_per_um, source.weight, strict=True):
+        sx, sy = float(x), float(y)
         inside = (pupil.central_stop * cutoff) ** 2 <= sx * sx + sy * sy <= cutoff**2
-        passed += weight if inside else 0.0
+        passed += float(weight) if inside else 0.0
         for defocus, part in nodes:
             chi = math.pi * pupil.wavelength_um * defocus
-            over_rows(
-                wave.shape[0],
-                lambda a, b, sx=sx, sy=sy, chi=chi: _pupil_rows(
-                    spectrum, filtered, fy, fx, sx, sy, cutoff, pupil.central_stop, chi, a, b
-                ),
-            )
-            field = scipy_fft.ifft2(filtered, workers=workers())
-            total += np.float32(weight * part) * (field.real**2 + field.imag**2)
+            _through_pupil(spectrum, filtered, (fy, fx), (sx, sy), cutoff, pupil.central_stop, chi)
+            _add_intensity(total, scipy_fft.ifft2(filtered, workers=workers()), float(weight) * part)
     return total / np.float32(passed) if passed > 0.0 else total

@@ -8,6 +8,7 @@ Mathematics and Economics 12 (1993) 39). Normal deviates: Box-Muller.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,20 +32,26 @@ def seed_state(state: State, seed: int, stream: int) -> None:
 
 
 @kernel
-def uniform(state: State) -> float:
-    """Uniform deviate in (0, 1) (xoroshiro128+)."""
+def bits(state: State) -> Any:
+    """Next 64 bits of a stream, the low ones rolled up from the high ones (xoroshiro128+)."""
     s0 = state[0]
     s1 = state[1]
     out = s0 + s1
     s1 ^= s0
     state[0] = ((s0 << np.uint64(24)) | (s0 >> np.uint64(40))) ^ s1 ^ (s1 << np.uint64(16))
     state[1] = (s1 << np.uint64(37)) | (s1 >> np.uint64(27))
-    return (float(out >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
+    return (out >> np.uint64(20)) | (out << np.uint64(44))
+
+
+@kernel
+def uniform(state: State) -> float:
+    """Uniform deviate in (0, 1)."""
+    return (float(bits(state) >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
 
 
 @kernel
 def normal(state: State) -> float:
-    """Standard normal deviate."""
+    """Return a standard normal deviate."""
     return math.sqrt(-2.0 * math.log(uniform(state))) * math.cos(2.0 * math.pi * uniform(state))
 
 
@@ -108,7 +115,7 @@ def _normal_rows(out: Image, first: int, last: int, seed: int, frame: int) -> No
 
 
 def normal_image(shape: tuple[int, int], *, seed: int, frame: int = 0) -> Image:
-    """Standard normal deviates (float32), the same for the same seed and frame."""
+    """Return standard normal deviates (float32), the same for the same seed and frame."""
     out = np.empty(shape, np.float32)
     over_rows(shape[0], lambda a, b: _normal_rows(out, a, b, seed, frame))
     return out

@@ -28,12 +28,12 @@ def _project_rows(
     first: int, last: int,
 ) -> None:  # fmt: skip
     ny, nz, nx = volume.shape
-    steps = int(math.ceil(math.hypot(nx, nz)))
+    steps = math.ceil(math.hypot(nx, nz))
     for row in range(first, last):
         v = 0.5 * (ny - 1) - (top - row * pitch) / voxel
         if v <= -1.0 or v >= ny:
             continue
-        iy = int(math.floor(v))
+        iy = math.floor(v)
         fy = v - iy
         for col in range(out.shape[1]):
             u = (left + col * pitch + shear * (top - row * pitch)) / voxel
@@ -46,8 +46,8 @@ def _project_rows(
                 zs = u * s + w * c + 0.5 * (nz - 1)
                 if xs <= -1.0 or zs <= -1.0 or xs >= nx or zs >= nz:
                     continue
-                ix = int(math.floor(xs))
-                iz = int(math.floor(zs))
+                ix = math.floor(xs)
+                iz = math.floor(zs)
                 fx = xs - ix
                 fz = zs - iz
                 for a in range(2):
