@@ -12,9 +12,24 @@ from bluesky.utils import MsgGenerator
 from exitwave.analysis import fitting, optics
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
-from exitwave.plans.pure.positions import PlanInputError, centred, edge_energies, require_count, require_finite
+from exitwave.plans.pure.positions import (
+    PlanInputError,
+    central_region,
+    centred,
+    edge_energies,
+    require_count,
+    require_finite,
+)
 from exitwave.plans.runs import run_with_beam, start_metadata
-from exitwave.plans.stubs import close_shutter, open_shutter, sample_back, sample_out
+from exitwave.plans.stubs import (
+    close_shutter,
+    open_shutter,
+    record,
+    sample_back,
+    sample_out,
+    set_region,
+    snap,
+)
 from exitwave.plans.txm import _through_focus
 
 __all__ = ["condenser", "energy_calibration", "rocking_curve", "zone_plate_focus"]
@@ -223,9 +238,10 @@ def condenser(
     num: int = 21,
     *,
     exposure_s: float = 0.2,
+    region_px: int = 1024,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
-    """Align pitch, then yaw of the condenser to the brightest field, with the sample out.
+    """Align pitch, then yaw of the condenser to the brightest middle of the field, with the sample out.
 
     Streams: ``pitch`` and ``yaw`` (angle, mean counts, frame), ``peaks`` (centre, uncertainty, width of each).
 
@@ -248,14 +264,16 @@ def condenser(
         for position in centred(targets[name], span_urad, num):
             axis.check_value(position)
     sample_um: float | None = None
+    region = central_region(region_px, int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get()))
+    region_before: tuple[int, int, int, int] | None = None
 
     def body() -> MsgGenerator[None]:
-        nonlocal sample_um
+        nonlocal sample_um, region_before
+        region_before = yield from set_region(camera, *region)
         yield from close_shutter(instrument.fast_shutter)
         yield from bps.prepare(camera, each, wait=True)
-        yield from bps.trigger(camera, wait=True)
-        dark = float(np.mean((yield from bps.rd(camera.latest_frame, default_value=np.zeros(1)))))
-        yield from bps.trigger_and_read([camera], name="dark")
+        dark = float(np.mean((yield from snap(camera))))
+        yield from record("dark", camera)
         sample_um = yield from sample_out(instrument)
         yield from open_shutter(instrument.fast_shutter)
         for name, axis in axes.items():
@@ -265,20 +283,17 @@ def condenser(
             for position in positions:
                 yield from bps.checkpoint()
                 yield from bps.mv(axis, position)
-                yield from bps.trigger(camera, wait=True)
-                frame = yield from bps.rd(camera.latest_frame, default_value=np.zeros(1))
-                counts.append(float(np.mean(frame)) - dark)
+                counts.append(float(np.mean((yield from snap(camera)))) - dark)
                 yield from bps.mv(microscope.intensity, counts[-1])
-                yield from bps.create(name)
-                for item in (axis, microscope.intensity, camera):
-                    yield from bps.read(item)
-                yield from bps.save()
+                yield from record(name, axis, microscope.intensity, camera)
             peak = fitting.fit_peak(positions, counts)
             yield from _record_peak(microscope.peak_result, peak.centre, peak.centre_sd, peak.fwhm, "peaks")
             targets[name] = peak.centre
             yield from bps.mv(axis, targets[name])
 
     def go() -> MsgGenerator[None]:
+        if region_before is not None:
+            yield from set_region(camera, *region_before)
         if sample_um is not None:
             yield from sample_back(instrument, sample_um)
         yield from bps.mv(device.pitch, targets["pitch"], device.yaw, targets["yaw"])

@@ -25,6 +25,7 @@ class Imager(Protocol):
     energy: Any
     mono: Any
     sample: Any
+    pixel_size: Any
     sharpness: Any
     intensity: Any
     focus_result: Any

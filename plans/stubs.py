@@ -6,7 +6,10 @@ from collections.abc import Generator
 from typing import Any
 
 import bluesky.plan_stubs as bps
+import numpy as np
+from bluesky.preprocessors import finalize_wrapper
 from bluesky.utils import FailedStatus, Msg, MsgGenerator
+from numpy.typing import NDArray
 
 from exitwave.devices import Acquisition, ExitwaveError, ShutterError
 from exitwave.plans.instrument import Instrument, ShutterDevice
@@ -19,11 +22,13 @@ __all__ = [
     "close_shutter",
     "count_beam",
     "open_shutter",
+    "record",
     "sample_back",
     "sample_out",
     "select_zone_plate",
     "set_energy",
     "set_region",
+    "snap",
     "take_burst",
     "take_darks",
     "take_flats",
@@ -206,6 +211,24 @@ def count_beam(instrument: Instrument, stream: str = "beam") -> MsgGenerator[Non
     yield from bps.trigger_and_read([instrument.i0, instrument.ring], name=stream)
 
 
+def snap(camera: Any) -> MsgGenerator[NDArray[Any]]:
+    """Take one frame with a camera that was prepared for points, and return it, shape (y, x), counts.
+
+    The frame is in the camera's file; `record` makes it part of the run.
+    """
+    yield from bps.trigger(camera, wait=True)
+    frame = yield from bps.rd(camera.latest_frame, default_value=np.ones(camera.frame_shape, np.float32))
+    return np.asarray(frame)
+
+
+def record(stream: str, *devices: Any) -> MsgGenerator[None]:
+    """Put what devices say now into an event of a stream, without triggering them."""
+    yield from bps.create(stream)
+    for device in devices:
+        yield from bps.read(device)
+    yield from bps.save()
+
+
 def take_burst(
     instrument: Instrument, acquisition: Acquisition, stream: str, *, allow_loss: bool = False
 ) -> MsgGenerator[None]:
@@ -240,8 +263,6 @@ def take_darks(instrument: Instrument, acquisition: Acquisition) -> MsgGenerator
 
 def take_flats(instrument: Instrument, acquisition: Acquisition) -> MsgGenerator[None]:
     """Take frames without the sample into the stream ``flat``; the sample is back afterwards, whatever happens."""
-    from bluesky.preprocessors import finalize_wrapper
-
     position_um = yield from sample_out(instrument)
 
     def expose() -> MsgGenerator[None]:

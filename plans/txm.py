@@ -25,9 +25,11 @@ from exitwave.plans.stubs import (
     close_shutter,
     count_beam,
     open_shutter,
+    record,
     sample_back,
     sample_out,
     set_region,
+    snap,
     take_darks,
     take_flats,
     take_projections,
@@ -205,17 +207,12 @@ def _through_focus(
         for position in positions:
             yield from bps.checkpoint()
             yield from bps.mv(axis, position)
-            yield from bps.trigger(camera, wait=True)
-            frame = yield from bps.rd(camera.latest_frame, default_value=dark)
-            image = correct(np.asarray(frame))
+            image = correct((yield from snap(camera)))
             # A zinger or a hot pixel outshines what a focus measure looks for.
             np.clip(image, 0.0, 4.0, out=image)
             measures.append(float(sharpness.band_power(image, band=band)))
             yield from bps.mv(microscope.sharpness, measures[-1])
-            yield from bps.create("primary")
-            for device in (axis, microscope.sharpness, camera):
-                yield from bps.read(device)
-            yield from bps.save()
+            yield from record("primary", axis, microscope.sharpness, camera)
         yield from close_shutter(instrument.fast_shutter)
         best = sharpness.fit_focus(positions, measures)
         if found is not None:
@@ -261,12 +258,9 @@ def _reference(instrument: Instrument, kind: str, exposure_s: float, num: int = 
     yield from bps.prepare(camera, acquisition, wait=True)
     total: np.ndarray | None = None
     for _ in range(num):
-        yield from bps.trigger(camera, wait=True)
-        frame = np.asarray((yield from bps.rd(camera.latest_frame, default_value=np.ones(camera.frame_shape))))
+        frame = yield from snap(camera)
         total = frame.astype(np.float32) if total is None else total + frame
-        yield from bps.create(kind)
-        yield from bps.read(camera)
-        yield from bps.save()
+        yield from record(kind, camera)
     if position_um is not None:
         yield from close_shutter(instrument.fast_shutter)
         yield from sample_back(instrument, position_um)

@@ -48,10 +48,7 @@ def test_refused_before_anything_moves(beamline: Beamline, name: str) -> None:
     request, words = CASES[name]
     moved: list[str] = []
     motors = [beamline.dcm.bragg, beamline.dcm.pitch, beamline.zone_plate_a.z, beamline.sample.x]
-    tokens = [
-        (m, m.motor_is_moving.subscribe(lambda value, m=m, **_: value and moved.append(m.name)))
-        for m in motors
-    ]
+    tokens = [(m, m.motor_is_moving.subscribe(lambda value, m=m, **_: value and moved.append(m.name))) for m in motors]
     runs_before = _num_runs(beamline)
     try:
         with pytest.raises((ValueError, OSError)) as caught:

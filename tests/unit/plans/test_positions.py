@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -23,16 +24,16 @@ def test_centred_positions_span_what_was_asked(centre: float, span: float, num: 
     assert len(positions) == num
     assert positions[-1] - positions[0] == pytest.approx(span, rel=1e-9)
     assert sum(positions) / num == pytest.approx(centre, abs=1e-9 * (abs(centre) + span) * num)
-    assert all(a < b for a, b in zip(positions, positions[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(positions))
 
 
 def test_edge_energies_rise_and_share_borders_once() -> None:
     energies = edge_energies(8.333)
-    assert all(b - a > 1e-6 for a, b in zip(energies, energies[1:], strict=False))
+    assert all(b - a > 1e-6 for a, b in itertools.pairwise(energies))
     assert energies[0] == pytest.approx(8.273)
     assert energies[-1] == pytest.approx(8.393)
     fine = [e for e in energies if abs(e - 8.333) < 0.010]
-    assert max(b - a for a, b in zip(fine, fine[1:], strict=False)) == pytest.approx(0.5e-3)
+    assert max(b - a for a, b in itertools.pairwise(fine)) == pytest.approx(0.5e-3)
 
 
 @pytest.mark.parametrize("regions", [((0, -10, 1),), ((0, 10, -1),), ((0, 10, 1), (5, 20, 1))])
