@@ -174,7 +174,11 @@ class Bl18bIoc:
         return Motor(settings, self.clock, axis, seed=seed, on_command=self._commanded)
 
     def _shaker_records(self) -> dict[str, Any]:
-        timelines = {"enable": Timeline(False), "amplitude": Timeline(30.0), "frequency": Timeline(20.0)}
+        timelines: dict[str, Timeline[Any]] = {
+            "enable": Timeline(False),
+            "amplitude": Timeline(30.0),
+            "frequency": Timeline(20.0),
+        }
         running = EnumPv(("Stopped", "Running"), writable=False, rtyp="bi")
 
         def put_enable(value: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import threading
@@ -113,7 +114,7 @@ class CameraDriver:
         board.react(["Temperature"], self._cool)
         board.react(["A3Binning"], self._set_binning)
         for name in _GEOMETRY:
-            board.on_put(name, lambda value, name=name: self._put_geometry(name, value))
+            board.on_put(name, functools.partial(self._put_geometry, name))
         board.on_put("Acquire", self._put_acquire)
         board.on_put("SoftwareTrigger", self._put_trigger)
         board.on_put("ReadStatus", lambda _: board.post(ReadStatus=0))

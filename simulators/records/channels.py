@@ -344,7 +344,7 @@ class _AlarmPv(Pv, ChannelEnum):
     async def read(self, data_type: Any) -> Any:
         source = self.alarm.status if self._field == "STAT" else self.alarm.severity
         self._data["value"] = min(int(source), 15)
-        return await super().read(data_type)  # type: ignore[misc]
+        return await super().read(data_type)
 
 
 def raise_alarm(pvs: Sequence[ChannelData], status: AlarmStatus, severity: AlarmSeverity) -> None:

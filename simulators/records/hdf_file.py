@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -52,6 +52,10 @@ class Attribute:
     dtype: str = "<f8"
 
 
+BloscCodec = Literal["blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd"]
+BLOSC_CODECS: tuple[BloscCodec, ...] = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+
+
 @dataclass(frozen=True, slots=True)
 class Compression:
     """How frames are compressed.
@@ -63,7 +67,7 @@ class Compression:
     level : int
         For zlib and Blosc.
     blosc_codec : str
-        blosclz, lz4, lz4hc, snappy, zlib or zstd.
+        One of BLOSC_CODECS.
     blosc_shuffle : int
         0 none, 1 bytes, 2 bits.
     szip_pixels : int
@@ -72,7 +76,7 @@ class Compression:
 
     kind: str = "None"
     level: int = 6
-    blosc_codec: str = "lz4"
+    blosc_codec: BloscCodec = "lz4"
     blosc_shuffle: int = 1
     szip_pixels: int = 16
 

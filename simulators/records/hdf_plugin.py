@@ -19,6 +19,7 @@ import numpy as np
 from exitwave.simulators.records.board import Board
 from exitwave.simulators.records.detector_tables import COMPRESSIONS, hdf5_rows
 from exitwave.simulators.records.hdf_file import (
+    BLOSC_CODECS,
     EPICS_EPOCH_S,
     Attribute,
     Compression,
@@ -104,7 +105,7 @@ class Hdf5Plugin:
         board = self.board
         board.check(["FilePath"], self._accept_path)
         board.check(["NumCapture", "NumFramesFlush", "QueueSize"], lambda value: max(0, value))
-        board.react(["CreateDirectory"], lambda _: self._accept_path(board.value("FilePath_RBV")))
+        board.react(["CreateDirectory"], self._create_directory)
         board.react(["ArrayCounter"], lambda value: setattr(self, "_arrays", value))
         board.react(["DroppedArrays"], lambda value: setattr(self, "_dropped", value))
         board.on_put("Capture", self._put_capture)
@@ -285,7 +286,7 @@ class Hdf5Plugin:
         compression = Compression(
             kind=kind,
             level=board.value("BloscLevel_RBV" if kind == "Blosc" else "ZLevel_RBV"),
-            blosc_codec=board.text("BloscCompressor_RBV"),
+            blosc_codec=BLOSC_CODECS[board.value("BloscCompressor_RBV")],
             blosc_shuffle=board.value("BloscShuffle_RBV"),
             szip_pixels=board.value("SZipNumPixels_RBV"),
         )
@@ -398,6 +399,9 @@ class Hdf5Plugin:
             self._make_directory(Path(path), abs(levels))
         self.board.post(FilePathExists_RBV=int(bool(path) and os.path.isdir(path)))
         return path
+
+    def _create_directory(self, _: int) -> None:
+        self._accept_path(self.board.value("FilePath_RBV"))
 
     def _make_directory(self, path: Path, levels: int) -> None:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -7,6 +7,7 @@ every write to a drive field; a soft limit refuses a target, restores VAL and se
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import random
 from collections.abc import Awaitable, Callable
@@ -74,13 +75,13 @@ class Motor:
             if handler is not None:
                 self.fields[name].on_put = handler
         for name in ("HLM", "LLM", "DHLM", "DLLM"):
-            self.fields[name].on_put = lambda value, name=name: self._put_limit(name, value)
+            self.fields[name].on_put = functools.partial(self._put_limit, name)
         for name in ("JOGF", "JOGR"):
-            self.fields[name].on_put = lambda value, name=name: self._put_jog(name, value)
+            self.fields[name].on_put = functools.partial(self._put_jog, name)
         for name in ("HOMF", "HOMR"):
-            self.fields[name].on_put = lambda value, name=name: self._put_home(name, value)
+            self.fields[name].on_put = functools.partial(self._put_home, name)
         for name in ("VELO", "BVEL", "HVEL", "JVEL", "ACCL", "BACC", "JAR"):
-            self.fields[name].on_put = lambda value, name=name: self._put_rate(name, value)
+            self.fields[name].on_put = functools.partial(self._put_rate, name)
         self._show_status()
 
     def pvdb(self, prefix: str) -> dict[str, Pv]:
@@ -167,7 +168,7 @@ class Motor:
             status, severity = self._refused, AlarmSeverity(self._get("HLSV"))
         elif self._problem:
             status, severity = AlarmStatus.STATE, AlarmSeverity.MAJOR_ALARM
-        raise_alarm(told, status, severity)  # type: ignore[arg-type]
+        raise_alarm(told, status, severity)
         self.fields["STAT"].update(int(status))
         self.fields["SEVR"].update(int(severity))
 

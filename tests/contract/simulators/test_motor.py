@@ -160,8 +160,9 @@ def test_tweak_and_jog_and_home(motor, signal, wait_until):
     jog.put(1)
     wait_until(lambda: motor.position > 15.0, what="jogging")
     jog.put(0, wait=True)
-    wait_until(lambda: not motor.moving, what="the end of jogging")
+    wait_until(lambda: motor.motor_done_move.get() == 1, what="the end of jogging")
     assert motor.position > 15.0
+    motor.set(20.0).wait(5)
     motor.home("forward", wait=False).wait(30)
     assert motor.position == pytest.approx(0.0, abs=1e-3)
 
