@@ -47,7 +47,8 @@ class StarContrast:
         Finest half period from which on, towards coarser rings, the contrast is positive, 3 standard
         deviations above zero and at least `resolved_contrast` of the coarse one.
     reversed_nm : tuple of (float, float)
-        Ranges of half period in which the contrast is reversed by more than 3 standard deviations.
+        Ranges of half period, within the star, in which the contrast is reversed by more than 3 standard
+        deviations and 3 % of the coarse contrast.
     """
 
     half_period_nm: Array
@@ -161,6 +162,9 @@ def siemens_star(
     signed = turned.real
     half_period = math.pi * radius / n_spokes * pixel
     good = (signed > 3.0 * sd) & (signed > resolved_contrast * level)
+    # beyond the outermost strong ring there is no star, only the fringes of its border
+    wrong = (signed < -3.0 * sd) & (signed < -0.03 * level) & (np.abs(signed) > np.abs(turned.imag))
+    wrong[int(np.flatnonzero(strong)[-1]) :] = False
     return StarContrast(
         half_period_nm=half_period,
         signed_amplitude=signed,
@@ -171,7 +175,7 @@ def siemens_star(
         n_spokes=n_spokes,
         smallest_resolved_nm=_smallest(half_period, signed / level, good, strong, resolved_contrast),
         resolved_contrast=resolved_contrast,
-        reversed_nm=_runs(half_period, (signed < -3.0 * sd) & (np.abs(signed) > np.abs(turned.imag))),
+        reversed_nm=_runs(half_period, wrong),
     )
 
 

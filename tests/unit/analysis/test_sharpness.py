@@ -41,6 +41,16 @@ def test_focus_to_a_small_part_of_the_depth(
         assert not fit.double_peaked
 
 
+def test_phase_contrast_of_gold_does_not_mislead(rng: np.random.Generator, scenes: ModuleType) -> None:
+    z, true = np.linspace(-45, 45, 19), 5.5
+    images = scenes.gold_star_through_focus(z - true)
+    fit = fit_focus(z, [band_power(rng.poisson(image * 1000)) for image in images])
+    # the sharpest image is a depth of focus and more away, and the symmetry is not
+    assert abs(fit.highest - true) > DEPTH_UM
+    assert abs(fit.best - true) < 0.5 * DEPTH_UM
+    assert fit.symmetry > 0.95
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_measure_peaks_in_focus(rng: np.random.Generator, scenes: ModuleType, measure) -> None:
     z = np.linspace(-40, 40, 11)
