@@ -61,7 +61,7 @@ class Objective:
 OBJECTIVES = {
     "2x": (Objective(2.0, 0.08), Scintillator(50.0)),
     "4x": (Objective(4.0, 0.20), Scintillator(20.0)),
-    "10x": (Objective(10.0, 0.30), Scintillator(10.0)),
+    "10x": (Objective(10.0, 0.40), Scintillator(8.0)),
 }
 """Objectives of the turret, each with the screen made for its depth of field."""
 
