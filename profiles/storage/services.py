@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -68,8 +69,15 @@ def _open_log(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-def start_child(name: str, module: str, arguments: Sequence[str | Path], log: Path) -> Child:
-    """Start ``python -m module arguments`` as a child; returns at once.
+def start_child(
+    name: str,
+    module: str,
+    arguments: Sequence[str | Path],
+    log: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    """Start ``python -m module arguments`` as a child, with more in its environment; returns at once.
 
     Raises
     ------
@@ -81,7 +89,12 @@ def start_child(name: str, module: str, arguments: Sequence[str | Path], log: Pa
         with _open_log(log) as output:
             # A session of its own: Ctrl-C at the prompt interrupts the plan and not the storage.
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
     except OSError as error:
         raise ServiceError(f"{name}: cannot be started ({error}); see {log}") from error

@@ -1,0 +1,65 @@
+"""What the RE Manager's worker runs to build its environment: the session, with its plans on top.
+
+The queue knows plans by plain names and wants generator functions, so ``txm.radiograph`` is
+``radiograph`` here. Annotations are left off: the queue would try to evaluate them by its own rules.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+__all__ = ["namespace", "queue_plans"]
+
+_GENERAL = ("count", "scan", "rel_scan", "list_scan", "grid_scan")
+
+
+def _bare(plan: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    @functools.wraps(plan)
+    def queued(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        return (yield from plan(*args, **kwargs))
+
+    signature = inspect.signature(plan)
+    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    vars(queued).update(
+        __signature__=signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    )
+    queued.__annotations__ = {}
+    del vars(queued)["__wrapped__"]
+    return queued
+
+
+def queue_plans(names: dict[str, Any]) -> dict[str, Callable[..., Iterator[Any]]]:
+    """Collect the plans of a session's namespace, those in groups (``txm.radiograph``) by their own names."""
+    found = {name: value for name, value in names.items() if inspect.isgeneratorfunction(value)}
+    for group in names.values():
+        if isinstance(group, SimpleNamespace):
+            found |= {name: value for name, value in vars(group).items() if inspect.isgeneratorfunction(value)}
+    return {name: _bare(plan) for name, plan in found.items()}
+
+
+def namespace() -> dict[str, Any]:
+    """Open the session that the environment names and return what the queue shall see of it.
+
+    EXITWAVE_QUEUE_PROFILE, EXITWAVE_QUEUE_PREFIX (may be empty) and EXITWAVE_DATA are set by the
+    process that starts the RE Manager.
+    """
+    import bluesky.plans
+    from ophyd import Device
+
+    from exitwave.profiles.session import open_session
+    from exitwave.profiles.storage.paths import data_folder
+
+    session = open_session(
+        os.environ["EXITWAVE_QUEUE_PROFILE"],
+        prefix=os.environ.get("EXITWAVE_QUEUE_PREFIX") or None,
+        data=data_folder(),
+    )
+    names = session.namespace
+    general = {name: _bare(getattr(bluesky.plans, name)) for name in _GENERAL}
+    devices = {name: value for name, value in names.items() if isinstance(value, Device)}
+    return {**general, **queue_plans(names), **devices, "RE": names["RE"], "session": session}
