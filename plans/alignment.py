@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import bluesky.plan_stubs as bps
 import numpy as np
@@ -37,7 +37,7 @@ __all__ = ["condenser", "energy_calibration", "rocking_curve", "zone_plate_focus
 
 def zone_plate_focus(
     instrument: Instrument,
-    spans_um: Sequence[float] = (1800.0, 300.0, 80.0),
+    spans_um: Sequence[float] = (1800.0, 300.0, 120.0),
     *,
     num: int = 25,
     exposure_s: float = 1.0,
@@ -76,8 +76,9 @@ def zone_plate_focus(
 
     uids = []
     for span in spans_um:
+        method: Literal["symmetry", "peak"] = "symmetry" if span == spans_um[-1] else "peak"
         uid = yield from _through_focus(
-            instrument, span, num, exposure_s, None, region_px, True, "zone_plate_focus", md, found=found
+            instrument, span, num, exposure_s, None, region_px, method, True, "zone_plate_focus", md, found=found
         )
         uids.append(uid)
     if result:

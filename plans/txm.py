@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import bluesky.plan_stubs as bps
 import numpy as np
@@ -120,6 +120,7 @@ def through_focus(
     exposure_s: float = 1.0,
     centre_mm: float | None = None,
     region_px: int = 1024,
+    method: Literal["symmetry", "peak"] = "symmetry",
     move_to_best: bool = True,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
@@ -141,6 +142,9 @@ def through_focus(
         Middle of the range; where the zone plate is without it.
     region_px : int
         Side of the square in the middle of the sensor that is looked at.
+    method : {"symmetry", "peak"}
+        What is taken for focus, see `exitwave.analysis.sharpness.fit_focus`: the centre of symmetry, which phase
+        contrast does not shift, or the highest peak, enough for a coarse scan.
     move_to_best : bool
         Go to the best position; otherwise back to where it was.
 
@@ -156,7 +160,17 @@ def through_focus(
     """
     return (
         yield from _through_focus(
-            instrument, span_um, num, exposure_s, centre_mm, region_px, move_to_best, "through_focus", md, found=None
+            instrument,
+            span_um,
+            num,
+            exposure_s,
+            centre_mm,
+            region_px,
+            method,
+            move_to_best,
+            "through_focus",
+            md,
+            found=None,
         )
     )
 
@@ -168,6 +182,7 @@ def _through_focus(
     exposure_s: float,
     centre_mm: float | None,
     region_px: int,
+    method: Literal["symmetry", "peak"],
     move_to_best: bool,
     plan_name: str,
     md: Mapping[str, Any] | None,
@@ -214,7 +229,7 @@ def _through_focus(
             yield from bps.mv(microscope.sharpness, measures[-1])
             yield from record("primary", axis, microscope.sharpness, camera)
         yield from close_shutter(instrument.fast_shutter)
-        best = sharpness.fit_focus(positions, measures)
+        best = sharpness.fit_focus(positions, measures, method=method)
         if found is not None:
             found(best.best, best.best_sd)
         yield from bps.mv(microscope.focus_result.best, best.best)
