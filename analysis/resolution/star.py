@@ -154,11 +154,19 @@ def siemens_star(
     harmonic = cosine + 1j * sine
     coarse = np.abs(harmonic) * (radius > 0.5 * (inner + reach))
     strong = coarse > 0.5 * coarse.max(initial=0.0)
-    reference = complex(harmonic[strong].mean()) if strong.any() else 0j
-    level = abs(reference)
-    if level < 3.0 * float(np.median(sd)) or not math.isfinite(level):
+    level = float(np.abs(harmonic[strong]).mean()) if strong.any() else 0.0
+    if not level > 3.0 * float(np.median(sd[strong])):
         raise FitError(f"star: no contrast of {n_spokes} spokes in the coarse rings")
-    turned = harmonic * reference.conjugate() / level
+    # squares have the same phase whatever the sign, so reversed rings do not cancel the others; the sign is that of
+    # the coarsest rings
+    squares = complex((harmonic[coarse > 0.0] ** 2).sum())
+    if abs(squares) < 0.7 * float((coarse**2).sum()):
+        raise FitError(f"star: the phases of {n_spokes} spokes do not agree from ring to ring, no star or wrong centre")
+    axis = complex(np.sqrt(squares / abs(squares)))
+    outer = np.flatnonzero(strong)[-max(1, int(strong.sum()) // 4) :]
+    if (harmonic[outer] * axis.conjugate()).real.sum() < 0.0:
+        axis = -axis
+    turned = harmonic * axis.conjugate()
     signed = turned.real
     half_period = math.pi * radius / n_spokes * pixel
     good = (signed > 3.0 * sd) & (signed > resolved_contrast * level)
