@@ -3,8 +3,9 @@
 In a ring of radius r the n spokes have the period 2 pi r / n. The least-squares amplitude of the n-th
 azimuthal harmonic is their contrast at that period; its phase must be that of the coarse rings. Out of
 focus, or with phase contrast, the transfer function changes sign: the harmonic turns by pi and the spokes
-appear where the gaps should be. `signed_amplitude` is negative there. No interpolation: every pixel is used
-at its own angle.
+appear where the gaps should be. `signed_amplitude` is negative there. The sign is relative: an image so far
+out of focus that its coarse rings are reversed as well looks right. No interpolation: every pixel is used at
+its own angle.
 """
 
 from __future__ import annotations
