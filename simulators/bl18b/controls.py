@@ -33,16 +33,17 @@ class RingRecords:
         Simulated time.
     top_up : EnumPv
         `SR:TopUp`.
+    lifetime_h : float
+        What the machine measures its lifetime to be, h.
     """
 
-    def __init__(self, world: WorldModel, clock: SimClock, top_up: EnumPv) -> None:
+    def __init__(self, world: WorldModel, clock: SimClock, top_up: EnumPv, lifetime_h: float) -> None:
         self._world = world
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._before: tuple[float, float] | None = None
         self._current = DoublePv(world.ring_current_ma(0.0), units="mA", precision=3, writable=False)
         self._available = EnumPv(("No", "Yes"), int(world.beam_available(0.0)), writable=False, rtyp="bi")
-        self._lifetime = DoublePv(float(getattr(world, "lifetime_h", 15.0)), units="h", precision=2, writable=False)
+        self._lifetime = DoublePv(round(lifetime_h, 2), units="h", precision=2, writable=False)
         self.pvs: dict[str, Pv] = {
             "SR:Current": self._current,
             "SR:TopUp": top_up,
@@ -62,15 +63,9 @@ class RingRecords:
             self._loop.call_later(_PERIOD_S, self._tick)
 
     def show(self) -> None:
-        """Publish current, lifetime and availability as of now."""
+        """Publish current and availability as of now."""
         now = self._clock.now()
         current = self._world.ring_current_ma(now)
-        if self._before is not None:
-            then, before = self._before
-            lost = before - current
-            if lost > 0 and now > then and current > 0:
-                self._lifetime.update(round(current * (now - then) / lost / 3600.0, 2))
-        self._before = (now, current)
         self._current.update(current)
         self._available.update(int(self._world.beam_available(now)))
 

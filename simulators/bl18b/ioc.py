@@ -64,6 +64,10 @@ class HiddenErrors(Protocol):
     def picoammeter_zero_a(self) -> tuple[float, float]:
         """Zero offsets of the two picoammeters."""
 
+    @property
+    def ring_lifetime_h(self) -> float:
+        """Lifetime of the stored beam, h."""
+
     def encoder_error(self, axis: str, position: float) -> float:
         """Return reading minus true position."""
 
@@ -129,7 +133,7 @@ class Bl18bIoc:
         self._top_up = Timeline(True)
         self._wire_inputs()
         self.world = build_world(self.inputs)
-        self.ring = RingRecords(self.world, clock, self.top_up)
+        self.ring = RingRecords(self.world, clock, self.top_up, truth.ring_lifetime_h)
         self.vacuum = VacuumRecords(truth.seed)
         self.meters = {
             f"IC{which}": Picoammeter(

@@ -11,9 +11,9 @@ from typing import Any
 
 from exitwave.simulators.records.channels import DoublePv, EnumPv, LongPv, PutHandler, Pv, StringPv, TextPv
 
-__all__ = ["Board", "Choice", "Row", "Text", "ro", "rw", "wo"]
+__all__ = ["QUIET_S", "Board", "Choice", "Row", "Text", "ro", "rw", "wo"]
 
-_QUIET_S = 0.05
+QUIET_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Board:
         for name, value in values.items():
             self.channels[name].post(value)
 
-    def later(self, values: Mapping[str, Any], *, urgent: bool = False) -> None:
+    def later(self, values: Mapping[str, Any], *, urgent: bool = False, quiet_s: float = QUIET_S) -> None:
         """Post values from any thread: at once after a quiet spell, else merged, at most 20 times a second.
 
         Parameters
@@ -182,6 +182,8 @@ class Board:
             New values by suffix; of several values for one channel within a spell the last one counts.
         urgent : bool
             Do not merge with what may come next (the end of an acquisition, an error).
+        quiet_s : float
+            Wall time that has to pass between two spells.
         """
         with self._lock:
             for name, value in values.items():
@@ -190,7 +192,7 @@ class Board:
             if self._loop is None or (self._scheduled and not urgent):
                 return
             self._scheduled = True
-            wait_s = 0.0 if urgent else max(0.0, self._flushed_s + _QUIET_S - time.monotonic())
+            wait_s = 0.0 if urgent else max(0.0, self._flushed_s + quiet_s - time.monotonic())
         if self._loop.is_closed():
             return
         if wait_s > 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["Attribute", "Compression", "CompressionUnavailableError", "Frame", "FrameFile"]
 
 _ATTRIBUTE_CHUNK = 1024
+_RESERVE_BYTES = 32 * 1024**2
 
 
 class CompressionUnavailableError(ValueError):
@@ -163,6 +166,7 @@ class FrameFile:
         self.written = 0
         self._rows: list[tuple[int, float, Mapping[str, float]]] = []
         self._direct = not options
+        self._folder = path.parent
         self._columns = {attribute.name: attribute for attribute in (*_STANDARD, *attributes)}
         self._file = h5py.File(path, "w", libver="latest")
         try:
@@ -231,6 +235,7 @@ class FrameFile:
                     f"frame {frame.unique_id}: {frame.array.shape} {frame.array.dtype} does not fit the file's "
                     f"{self.shape} {self.dtype}; stop the capture before changing the region or the binning"
                 )
+        self._check_space(sum(frame.array.nbytes for frame in frames))
         start, stop = self.written, self.written + len(frames)
         self._data.resize(stop, axis=0)
         for index, frame in enumerate(frames, start):
@@ -242,6 +247,15 @@ class FrameFile:
             self._rows.append((frame.unique_id, frame.timestamp_s - EPICS_EPOCH_S, frame.attributes))
         if len(self._rows) >= _ATTRIBUTE_CHUNK:
             self._write_rows()
+
+    def _check_space(self, wanted: int) -> None:
+        # A file whose index no longer fits on the disk cannot be opened again: stop while it can be closed.
+        disk = os.statvfs(self._folder)
+        free = disk.f_bavail * disk.f_frsize
+        needed = wanted + _RESERVE_BYTES
+        if free < needed:
+            message = f"{os.strerror(errno.ENOSPC)}: {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB needed"
+            raise OSError(errno.ENOSPC, message, str(self._folder))
 
     def _write_rows(self) -> None:
         """Write the numbers kept back: a dozen small writes cost as much as a frame."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from exitwave.simulators.records.board import Board
+from exitwave.simulators.records.board import QUIET_S, Board
 from exitwave.simulators.records.detector_tables import COMPRESSIONS, hdf5_rows
 from exitwave.simulators.records.hdf_file import (
     BLOSC_CODECS,
@@ -31,6 +31,7 @@ __all__ = ["Hdf5Plugin", "WriteFaults"]
 
 log = logging.getLogger(__name__)
 _BATCH = 16
+_IDLE_S = 0.01
 _SINGLE, _CAPTURE, _STREAM = 0, 1, 2
 
 
@@ -79,6 +80,7 @@ class Hdf5Plugin:
     ) -> None:
         data_type = {"uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32"}[np.dtype(dtype).name]
         self.board = Board(hdf5_rows(port, source, sensor, data_type=data_type))
+        self._source = source
         self._attributes = tuple(attributes)
         self._faults = faults
         self._items: deque[Frame | _Command] = deque()
@@ -132,7 +134,7 @@ class Hdf5Plugin:
     def take(self, frame: Frame) -> None:
         """Queue a frame; a full queue loses it and counts it. Never blocks."""
         board = self.board
-        if not board.value("EnableCallbacks"):
+        if not board.value("EnableCallbacks") or board.value("NDArrayPort_RBV") != self._source:
             return
         with self._wake:
             if self._faults.drop_frames > 0:
@@ -232,7 +234,9 @@ class Hdf5Plugin:
                 "QueueUse": 100.0 * (size - free) / size,
                 "SWMRCbCounter_RBV": self._captured if self._file is not None and self._file.swmr else 0,
                 "NumCaptured_RBV": self._captured,
-            }
+            },
+            # Who steps frame by frame waits for this one; in a burst, what matters comes with the next.
+            quiet_s=QUIET_S if self._items else _IDLE_S,
         )
 
     def _stream(self, frames: Sequence[Frame]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -167,6 +169,21 @@ def test_a_frame_of_another_shape_is_refused_and_the_rest_kept(tmp_path):
     file.close()
     with h5py.File(path) as read:
         assert read["entry/data/data"].shape[0] == 2
+
+
+def test_a_disk_that_fills_up_leaves_a_file_that_opens(tmp_path, monkeypatch):
+    path = tmp_path / "frames.h5"
+    file = FrameFile(path, SHAPE, np.dtype(np.uint16), attributes=ATTRIBUTES, compression=Compression(), swmr=True)
+    file.append(list(frames(3)))
+    full = os.statvfs_result((4096, 4096, 1000, 100, 100, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        file.append(list(frames(2)))
+    assert raised.value.errno == errno.ENOSPC
+    file.close()
+    with h5py.File(path) as read:
+        assert read["entry/data/data"].shape[0] == 3
+        assert list(read["entry/instrument/NDAttributes/NDArrayUniqueId"]) == [1, 2, 3]
 
 
 def test_board_keeps_the_setpoint_and_shows_what_was_taken():
