@@ -168,6 +168,10 @@ class XrayCamera:
             return Objective(1.0, 0.25), Scintillator(20.0)
         return OBJECTIVES[self._light.objective(t)]
 
+    def pixel_at_screen_um(self, t: float) -> float:
+        """Return the sensor's pixel as the objective sees it on the scintillator (um)."""
+        return self.pixel_size_um / self._optics(t)[0].magnification
+
     def expose(self, t0: float, exposure_s: float, *, roi: Roi, binning: tuple[int, int], gain: str) -> Frame:
         """Return one raw frame (uint16)."""
         rows, cols = checked_roi(self._name, self.sensor_shape, roi, binning)
@@ -179,7 +183,7 @@ class XrayCamera:
         maps = sensor_maps(self.sensor_shape, self._seed, truth.gain_sigma, truth.dust_spots, truth.hot_fraction)
         objective, screen = self._optics(t)
         energy = self._light.energy_kev(t)
-        pixel = self.pixel_size_um / objective.magnification
+        pixel = self.pixel_at_screen_um(t)
         image, photons = None, 0.0
         if self._light.reaches(self._name, t):
             image, photons = self._microscope.photons_per_pixel(

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 
 from exitwave.simulators.bl18b import beampath
 from exitwave.simulators.bl18b.beampath import BeamPath, BeamState, Inputs
@@ -154,6 +155,16 @@ class World:
         if found is None:
             raise UnknownPartError(f"camera {name!r}: there are {', '.join(self._cameras)}")
         return found
+
+    def photons_per_s(self, camera: str, roi: tuple[slice, slice], t: float) -> npt.NDArray[np.float32]:
+        """Return the noiseless image at a scintillator, photons per pixel and second (shutters ignored), for tests."""
+        found = self._cameras.get(camera)
+        if not isinstance(found, XrayCamera):
+            raise UnknownPartError(f"camera {camera!r} takes no X-ray image")
+        image, scale = self._microscope.photons_per_pixel(
+            camera, found.pixel_at_screen_um(t), found.sensor_shape, roi, 0, t
+        )
+        return image * np.float32(scale)
 
     def reaches(self, camera: str, t: float) -> bool:
         """Whether shutters and the detectors' places let X-rays reach a camera."""
