@@ -40,8 +40,9 @@ def beam() -> None:
     """Print the beam's figures."""
     magnet, world = BendingMagnet(), World(Rest(), Truth.nominal())
     print(f"bending magnet at 8 keV      {magnet.flux(8.0, 300.0):.3g} ph/s/0.1%bw")
-    print(f"Si(111) at 8 keV             {crystal.reflection_curve(8.0).fwhm_urad:.1f} urad FWHM, "
-          f"rocking {crystal.double_crystal(8.0).fwhm_urad:.1f} urad, dE/E {crystal.bandwidth(8.0, 6.0):.3g}")  # fmt: skip
+    width, rocking = crystal.reflection_curve(8.0).fwhm_urad, crystal.double_crystal(8.0).fwhm_urad
+    print(f"Si(111) at 8 keV             {width:.1f} urad FWHM, rocking curve {rocking:.1f} urad")
+    print(f"bandwidth at 8 keV           {crystal.bandwidth(8.0, 6.0):.3g}")
     print(f"ion chambers                 {world.ion_chamber_current_a(1, 0, 1):.3g} A, "
           f"{world.ion_chamber_current_a(2, 0, 1):.3g} A")  # fmt: skip
     for energy in (5.0, 6.5, 8.0, 8.6, 10.0, 12.0, 14.0):
@@ -55,9 +56,8 @@ def pictures() -> None:
     empty = World(Rest(), Truth.nominal(), specimen="none").camera("HR1")
     for exposure in (1.0, 10.0, 30.0):
         frame = empty.expose(0.0, exposure, roi=square(64), binning=(1, 1), gain=GAIN)
-        print(
-            f"counts per pixel, {exposure:4.0f} s     {frame.mean() - 100.0:.0f} ADU, {(frame.mean() - 100.0) * 0.46:.0f} e"
-        )
+        counts = float(frame.mean()) - 100.0
+        print(f"counts per pixel, {exposure:4.0f} s     {counts:.0f} ADU, {counts * 0.46:.0f} e")
     for name in ("siemens-star", "ncm-particle", "gold-particles"):
         for size in (512, 2048):
             rest = Rest()
