@@ -32,6 +32,7 @@ __all__ = ["Forwarder", "Status", "main"]
 
 _BATCH = 256
 _POLL_S = 0.2
+_TELL_S = 2.0
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 _REFUSED_AGAIN_S = (0.5, 2.0, 10.0, 60.0, 600.0)
 
@@ -135,6 +136,8 @@ class Forwarder:
         for path in self._watch.new_files():
             if path.stem not in self._state and path.stem not in self._pending:
                 self._pending[path.stem] = _Pending(path)
+        for uid in [uid for uid, run in self._pending.items() if not run.path.exists()]:
+            del self._pending[uid]  # somebody removed the file
         for run in self._pending.values():
             if run.behind_since is None and (run.follower is None or run.follower.has_more):
                 run.behind_since = now
@@ -234,7 +237,7 @@ class Forwarder:
             status.state = "following" if self._pending else "idle"
         content = asdict(status) | {"time": time.time()}
         told = {key: value for key, value in content.items() if key not in ("time", "lag_s")}
-        if told != self._told or content["time"] - self._told_at >= 1.0:
+        if told != self._told or content["time"] - self._told_at >= _TELL_S:
             write_json(self._status_path, content)
             self._told, self._told_at = told, content["time"]
 

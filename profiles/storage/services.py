@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from exitwave.profiles.storage.server import Address, api_key, embedded_address
 __all__ = ["Child", "Services", "ServicesStatus", "forwarder_status", "start_child"]
 
 _LOG_LIMIT_BYTES = 5_000_000
+_RESTART_S = 10.0
 
 
 class Child:
@@ -133,6 +135,8 @@ class Services:
         Folders of frames beside the data folder's own that Tiled may read.
     tiled : Address, optional
         A Tiled server that runs elsewhere; by default one is embedded.
+    keep_alive : bool
+        Start a process again that ended without being asked to, at most once in 10 s.
 
     Examples
     --------
@@ -140,10 +144,21 @@ class Services:
     ...     catalog = connect_catalog(services.wait_ready(60))
     """
 
-    def __init__(self, data: DataFolder, *, readable: Sequence[Path] = (), tiled: Address | None = None) -> None:
+    def __init__(
+        self,
+        data: DataFolder,
+        *,
+        readable: Sequence[Path] = (),
+        tiled: Address | None = None,
+        keep_alive: bool = True,
+    ) -> None:
         self.data = data
         self._readable = [data.frames, *readable]
         self._remote = tiled
+        self._keep_alive = keep_alive
+        self._keeper: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
         self.children: dict[str, Child] = {}
 
     def __enter__(self) -> Services:
@@ -158,6 +173,17 @@ class Services:
         if self._remote is None:
             self.start_server()
         self.start_forwarder()
+        if self._keep_alive and self._keeper is None:
+            self._ended.clear()
+            self._keeper = threading.Thread(target=self._keep, name="storage-services", daemon=True)
+            self._keeper.start()
+
+    def _keep(self) -> None:
+        starts = {"tiled": self.start_server, "forwarder": self.start_forwarder}
+        while not self._ended.wait(_RESTART_S):
+            for name, child in list(self.children.items()):
+                if child.process.poll() is not None and not self._ended.is_set():
+                    starts[name]()
 
     def start_server(self, port: int = 0) -> Child:
         """Start the embedded Tiled server, or return the one already started here."""
@@ -181,13 +207,14 @@ class Services:
         return self._start("forwarder", "exitwave.profiles.storage.forwarder", arguments)
 
     def _start(self, name: str, module: str, arguments: Sequence[str | Path]) -> Child:
-        child = self.children.get(name)
-        if child is None or child.process.poll() is not None:
-            if child is not None:
-                child.stop()  # it is dead; this closes its pipe
-            child = start_child(name, module, arguments, self.data.services / f"{name}.log")
-            self.children[name] = child
-        return child
+        with self._lock:
+            child = self.children.get(name)
+            if child is None or child.process.poll() is not None:
+                if child is not None:
+                    child.stop()  # it is dead; this closes its pipe
+                child = start_child(name, module, arguments, self.data.services / f"{name}.log")
+                self.children[name] = child
+            return child
 
     @property
     def address(self) -> Address | None:
@@ -252,6 +279,10 @@ class Services:
 
     def stop(self) -> None:
         """Stop what was started here, the forwarder first."""
+        self._ended.set()
+        if self._keeper is not None:
+            self._keeper.join()
+            self._keeper = None
         for name in ("forwarder", "tiled"):
             if child := self.children.pop(name, None):
                 child.stop()

@@ -163,7 +163,7 @@ def tiled_down_figures(
         detector.exposure_s.put(exposure_s)
         timings: list[tuple[float, float]] = []
         lost = 0
-        with Services(data) as services:
+        with Services(data, keep_alive=False) as services:
             services.wait_ready(120)
             for _ in range(2):  # the first pays for the forwarder's imports
                 uid = _run(engine, bp.count([detector], 50))

@@ -21,6 +21,7 @@ import xarray
 from bluesky import RunEngine
 from ophyd import Signal
 from ophyd.sim import SynAxis
+from tests.benchmarks.journal import tiled_down_figures
 
 from exitwave.profiles.storage import (
     Address,
@@ -88,7 +89,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     journal = Journal(data.journal)
     engine = RunEngine({})
     engine.subscribe(journal)
-    with Services(data) as services:
+    with Services(data, keep_alive=False) as services:
         services.wait_ready(WAIT_S)
         store = Store(data, services, journal, engine)
         yield store
@@ -189,6 +190,26 @@ def test_tiled_killed_in_mid_run(store: Store) -> None:
     assert open_run(uid, data=store.data).to_xarray().sizes["time"] == 600
     store.services.start_server()
     assert store.assert_whole(uid).sizes["time"] == 600
+
+
+def test_a_dead_tiled_slows_no_scan(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tiled_down_figures(points=240, rounds=3, enough=1.05)
+    with capsys.disabled():
+        print("\n" + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    # Other load on the machine makes a half slower, never faster than it is: the best round tells.
+    assert figures["best"] <= 1.05
+    assert figures["lost_points"] == 0
+
+
+def test_what_dies_is_started_again(tmp_path: Path) -> None:
+    data = data_folder(tmp_path).prepare(needed_mib=1)
+    with Services(data, tiled=Address("http://127.0.0.1:9")) as services:
+        first = services.children["forwarder"]
+        until(lambda: (forwarder_status(data) or {}).get("alive"), "the forwarder")
+        os.kill(first.pid, signal.SIGKILL)
+        until(lambda: services.children["forwarder"] is not first, "the next forwarder")
+        until(lambda: (forwarder_status(data) or {}).get("alive"), "its status")
+        assert services.status().forwarder_pid == services.children["forwarder"].pid
 
 
 def test_forwarder_killed_in_mid_run(store: Store) -> None:
