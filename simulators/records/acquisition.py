@@ -143,9 +143,11 @@ class Acquisition:
             )
             if image is None:
                 image = one
-            else:
+            elif np.issubdtype(one.dtype, np.integer):
                 most = np.iinfo(one.dtype).max
                 image = np.minimum(image.astype(np.uint64) + one, most).astype(one.dtype)
+            else:
+                image = image + one
         if image is None:
             raise ValueError(f"NumExposures: {recipe.exposures} must be at least 1")
         return np.ascontiguousarray(image)

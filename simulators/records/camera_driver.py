@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from exitwave.simulators.clock import SimClock
 from exitwave.simulators.records.acquisition import Acquisition, FrameSource, Recipe
 from exitwave.simulators.records.board import Board
-from exitwave.simulators.records.detector_tables import camera_rows
+from exitwave.simulators.records.detector_tables import camera_rows, data_type_name
 from exitwave.simulators.records.hdf_file import EPICS_EPOCH_S, Frame
 from exitwave.simulators.records.hdf_plugin import Hdf5Plugin
 
@@ -80,12 +80,11 @@ class CameraDriver:
         self._version = version
         self._gain_modes = tuple(gain_modes)
         self._sensor = source.sensor_shape
-        data_type = {"uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32"}[np.dtype(source.dtype).name]
         self.board = Board(
             camera_rows(
                 port,
                 self._sensor,
-                data_type=data_type,
+                data_type=data_type_name(source.dtype),
                 manufacturer=source.manufacturer,
                 model=source.model,
                 exposure_s=exposure_s,

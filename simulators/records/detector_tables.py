@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from exitwave.simulators.records.board import Choice, Row, Text, ro, rw, wo
 
-__all__ = ["COMPRESSIONS", "IMAGE_MODES", "TRIGGER_MODES", "camera_rows", "hdf5_rows"]
+__all__ = ["COMPRESSIONS", "IMAGE_MODES", "TRIGGER_MODES", "camera_rows", "data_type_name", "hdf5_rows"]
 
 IMAGE_MODES = ("Single", "Multiple", "Continuous")
 TRIGGER_MODES = ("Internal", "External", "Software")
 COMPRESSIONS = ("None", "N-bit", "szip", "zlib", "Blosc", "BSLZ4", "LZ4", "JPEG")
 DATA_TYPES = ("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64", "Float32", "Float64")
+_BY_DTYPE = {name.lower(): name for name in DATA_TYPES}
 COLOR_MODES = ("Mono", "Bayer", "RGB1", "RGB2", "RGB3", "YUV444", "YUV422", "YUV421")
 _STATES = (
     "Idle", "Acquire", "Readout", "Correct", "Saving", "Aborting", "Error", "Waiting", "Initializing",
@@ -18,6 +22,20 @@ _STATES = (
 _NO_YES = ("No", "Yes")
 _OFF_ON = ("Disable", "Enable")
 _DONE = ("Done", "Acquire")
+
+
+def data_type_name(dtype: DTypeLike) -> str:
+    """Return areaDetector's name of a pixel type: "UInt16".
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+    name = _BY_DTYPE.get(np.dtype(dtype).name)
+    if name is None:
+        raise ValueError(f"pixel type {np.dtype(dtype)}: areaDetector knows {', '.join(DATA_TYPES)}")
+    return name
 
 
 def _array_rows(port: str, shape: tuple[int, int], data_type: str, counted: bool) -> list[Row]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from exitwave.simulators.records.board import QUIET_S, Board
-from exitwave.simulators.records.detector_tables import COMPRESSIONS, hdf5_rows
+from exitwave.simulators.records.detector_tables import COMPRESSIONS, data_type_name, hdf5_rows
 from exitwave.simulators.records.hdf_file import (
     BLOSC_CODECS,
     EPICS_EPOCH_S,
@@ -78,8 +78,7 @@ class Hdf5Plugin:
         attributes: Sequence[Attribute],
         faults: WriteFaults,
     ) -> None:
-        data_type = {"uint8": "UInt8", "uint16": "UInt16", "uint32": "UInt32"}[np.dtype(dtype).name]
-        self.board = Board(hdf5_rows(port, source, sensor, data_type=data_type))
+        self.board = Board(hdf5_rows(port, source, sensor, data_type=data_type_name(dtype)))
         self._source = source
         self._attributes = tuple(attributes)
         self._faults = faults
