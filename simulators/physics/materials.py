@@ -98,5 +98,5 @@ FOILS = {
     "Cu": (Material("Cu", 8.96), 4.0),
     "Zn": (Material("Zn", 7.14), 5.0),
 }
-"""Calibration foils: material and thickness (um). About one absorption length above the edge: in a thicker foil the
+"""Calibration foils: material and thickness (um), about one absorption length above the edge. In a thicker foil the
 light in the wings of the beam's spectrum moves the measured inflection (0.12 eV for 6 um of nickel, 0.06 eV for 3 um)."""
