@@ -99,4 +99,4 @@ FOILS = {
     "Zn": (Material("Zn", 7.14), 5.0),
 }
 """Calibration foils: material and thickness (um), about one absorption length above the edge. In a thicker foil the
-light in the wings of the beam's spectrum moves the measured inflection (0.12 eV for 6 um of nickel, 0.06 eV for 3 um)."""
+light in the wings of the beam's spectrum moves the measured inflection (0.12 eV for 6 um of nickel, 0.06 for 3)."""
