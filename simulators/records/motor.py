@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-import random
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from exitwave.simulators.clock import SimClock
-from exitwave.simulators.records.channels import AlarmSeverity, AlarmStatus, DoublePv, Pv, raise_alarm
+from exitwave.simulators.records.channels import AlarmStatus, DoublePv
 from exitwave.simulators.records.motion import Axis
-from exitwave.simulators.records.motor_fields import MotorSettings, MstaBit, motor_fields
+from exitwave.simulators.records.motor_fields import MotorSettings
+from exitwave.simulators.records.motor_state import MotorState
 
 __all__ = ["Motor", "MotorSettings"]
 
@@ -26,7 +25,7 @@ _BUTTONS = ("JOGF", "JOGR", "HOMF", "HOMR")
 _STOP, _PAUSE, _GO = 0, 1, 3
 
 
-class Motor:
+class Motor(MotorState):
     """One motor record on one `Axis`.
 
     All methods belong to the event loop's thread.
@@ -54,22 +53,13 @@ class Motor:
         seed: int = 0,
         on_command: Callable[[], None] | None = None,
     ) -> None:
-        self.settings = settings
-        self.axis = axis
-        self._clock = clock
-        self._rng = random.Random(seed)
+        super().__init__(settings, clock, axis, seed)
         self._on_command = on_command or (lambda: None)
-        self._dial_zero = 0.0
         self._waiters: list[asyncio.Future[None]] = []
         self._end_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._activity = ""
         self._stalled = False
-        self._problem = False
-        self._homed = False
-        self._refused = AlarmStatus.HIGH
         self._paused_target: float | None = None
-        self.fields = motor_fields(settings)
         for name in self.fields:
             handler = getattr(self, f"_put_{name.lower()}", None)
             if handler is not None:
@@ -80,103 +70,11 @@ class Motor:
             self.fields[name].on_put = functools.partial(self._put_jog, name)
         for name in ("HOMF", "HOMR"):
             self.fields[name].on_put = functools.partial(self._put_home, name)
+        for name in ("BDST", "DLY", "VBAS", "VMAX", "TWV", "RDBD"):
+            self.fields[name].on_put = functools.partial(self._put_finite, name)
         for name in ("VELO", "BVEL", "HVEL", "JVEL", "ACCL", "BACC", "JAR"):
             self.fields[name].on_put = functools.partial(self._put_rate, name)
         self._show_status()
-
-    def pvdb(self, prefix: str) -> dict[str, Pv]:
-        """Return the channels by name: the record's (its VAL) and every field's."""
-        record = prefix + self.settings.name
-        return {record: self.fields["VAL"], **{f"{record}.{name}": pv for name, pv in self.fields.items()}}
-
-    # coordinates ------------------------------------------------------------------------------------------
-
-    def _get(self, name: str) -> Any:
-        return self.fields[name].now
-
-    @property
-    def _sign(self) -> int:
-        return -1 if self._get("DIR") else 1
-
-    def _user(self, dial: float) -> float:
-        return self._sign * dial + self._get("OFF")
-
-    def _dial(self, user: float) -> float:
-        return self._sign * (user - self._get("OFF"))
-
-    def _show_targets(self, dial: float) -> None:
-        user = self._user(dial)
-        for name, value in (("VAL", user), ("LVAL", user), ("DVAL", dial), ("LDVL", dial)):
-            self.fields[name].update(value)
-        self.fields["RVAL"].update(round(dial / self._get("MRES")))
-
-    def _show_position(self) -> None:
-        noise = self.axis.errors.encoder_noise_rms
-        drive = self.axis.drive(self._clock.now()) + self._dial_zero
-        seen = drive + (self._rng.gauss(0.0, noise) if noise else 0.0)
-        raw = round(seen / self._get("MRES"))
-        dial = raw * self._get("MRES")
-        for name in ("RRBV", "REP", "RMP"):
-            self.fields[name].update(raw)
-        self.fields["DRBV"].update(dial)
-        self.fields["RBV"].update(self._user(dial))
-        self.fields["DIFF"].update(self._get("DVAL") - dial)
-
-    def _show_limits(self) -> None:
-        low, high = self._get("DLLM"), self._get("DHLM")
-        user = sorted((self._user(low), self._user(high)))
-        self.fields["LLM"].update(user[0])
-        self.fields["HLM"].update(user[1])
-        for names, (lower, upper) in ((("VAL", "RBV"), user), (("DVAL", "DRBV"), (low, high))):
-            for name in names:
-                self.fields[name].describe(
-                    lower_ctrl_limit=lower, upper_ctrl_limit=upper, lower_disp_limit=lower, upper_disp_limit=upper
-                )
-
-    def _show_status(self) -> None:
-        drive = self.axis.drive(self._clock.now())
-        low, high = self.settings.hard_limits
-        at_low, at_high = drive <= low, drive >= high
-        moving = bool(self._activity)
-        home = abs(drive - self.settings.home_position) < self.settings.step / 2
-        msta = MstaBit.ENCODER | MstaBit.GAIN_SUPPORT | (MstaBit.POSITION_LOOP if self._get("CNEN") else 0)
-        msta |= MstaBit.MOVING if moving else MstaBit.DONE
-        msta |= MstaBit.DIRECTION if self._get("CDIR") else 0
-        msta |= (MstaBit.PLUS_LIMIT if at_high else 0) | (MstaBit.MINUS_LIMIT if at_low else 0)
-        msta |= (MstaBit.SLIP_STALL | MstaBit.PROBLEM) if self._problem else 0
-        msta |= (MstaBit.HOMED if self._homed else 0) | (MstaBit.AT_HOME if home else 0)
-        flipped = self._sign < 0
-        for name, value in (
-            ("RHLS", at_high),
-            ("RLLS", at_low),
-            ("HLS", at_low if flipped else at_high),
-            ("LLS", at_high if flipped else at_low),
-            ("ATHM", home),
-            ("MOVN", moving),
-        ):
-            self.fields[name].update(int(value))
-        self.fields["MSTA"].update(float(msta))
-        self._show_alarm(at_low or at_high)
-
-    def _show_alarm(self, at_limit: bool) -> None:
-        told = [self.fields["RBV"], self.fields["VAL"]]
-        status, severity = AlarmStatus.NO_ALARM, AlarmSeverity.NO_ALARM
-        if at_limit:
-            status = AlarmStatus.HIGH if self._get("HLS") else AlarmStatus.LOW
-            severity = AlarmSeverity(self._get("HLSV"))
-        elif self._get("LVIO"):
-            status, severity = self._refused, AlarmSeverity(self._get("HLSV"))
-        elif self._problem:
-            status, severity = AlarmStatus.STATE, AlarmSeverity.MAJOR_ALARM
-        raise_alarm(told, status, severity)
-        self.fields["STAT"].update(int(status))
-        self.fields["SEVR"].update(int(severity))
-
-    def encoder(self, t_s: float) -> float:
-        """Return what the encoder reads at simulated time `t_s`, in user units; any thread."""
-        noise = self.axis.errors.encoder_noise_rms
-        seen = self.axis.drive(t_s) + self._dial_zero + (random.gauss(0.0, noise) if noise else 0.0)
-        return self._user(round(seen / self._get("MRES")) * self._get("MRES"))
 
     # motion -----------------------------------------------------------------------------------------------
 
@@ -370,7 +268,7 @@ class Motor:
         return self._settle_if_idle()
 
     def _put_off(self, offset: float) -> None:
-        self.fields["OFF"].post(offset)
+        self.fields["OFF"].post(offset if math.isfinite(offset) else self._get("OFF"))
         self._show_targets(self._get("DVAL"))
         self._show_position()
         self._show_limits()
@@ -430,6 +328,9 @@ class Motor:
         elif mode > _PAUSE >= before and self._paused_target is not None:
             return self._command(self._paused_target)
         return None
+
+    def _put_finite(self, name: str, value: float) -> None:
+        self.fields[name].post(value if math.isfinite(value) else self._get(name))
 
     def _put_rate(self, name: str, value: float) -> None:
         fastest = self._get("VMAX")

@@ -252,3 +252,15 @@ def test_commands_are_announced_before_the_axis_changes():
         assert seen == [0.0]
 
     run(scenario)
+
+
+@pytest.mark.parametrize("name", ["OFF", "BDST", "VELO", "ACCL", "HLM", "DLY", "MRES", "TWV"])
+def test_not_a_number_changes_nothing(name):
+    async def scenario(bench):
+        before = bench[name]
+        await bench.put(name, math.nan)
+        assert bench[name] == before
+        await bench.put("VAL", 1.0)
+        assert bench["RBV"] == pytest.approx(1.0)
+
+    run(scenario)
