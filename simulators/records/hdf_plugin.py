@@ -6,11 +6,9 @@ import asyncio
 import errno
 import logging
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from exitwave.simulators.records.board import QUIET_S, Board
 from exitwave.simulators.records.detector_tables import COMPRESSIONS, data_type_name, hdf5_rows
+from exitwave.simulators.records.frame_queue import FrameQueue
 from exitwave.simulators.records.hdf_file import (
     BLOSC_CODECS,
     EPICS_EPOCH_S,
@@ -41,14 +40,6 @@ class WriteFaults:
 
     disk_full: bool = False
     drop_frames: int = 0
-
-
-@dataclass
-class _Command:
-    """Something for the writer thread to do, in order with the frames."""
-
-    run: Callable[[], None]
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Hdf5Plugin:
@@ -82,11 +73,6 @@ class Hdf5Plugin:
         self._source = source
         self._attributes = tuple(attributes)
         self._faults = faults
-        self._items: deque[Frame | _Command] = deque()
-        self._queued = 0
-        self._wake = threading.Condition()
-        self._busy = False
-        self._closing = False
         self._file: FrameFile | None = None
         self._temporary: tuple[Path, Path] | None = None
         self._capturing = False
@@ -99,7 +85,7 @@ class Hdf5Plugin:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._started_s = 0.0
-        self._thread = threading.Thread(target=self._work, name=f"{port}-writer", daemon=True)
+        self._queue = FrameQueue(f"{port}-writer", self._process, self._end_capture, _BATCH)
         self._connect()
 
     def _connect(self) -> None:
@@ -119,33 +105,23 @@ class Hdf5Plugin:
         """Start the writer thread."""
         self._loop = loop
         self.board.start(loop)
-        self._thread.start()
+        self._queue.start()
 
     def close(self) -> None:
         """Write what is queued, close the file and end the thread."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
-        self._thread.join(timeout=30.0)
+        self._queue.close(30.0)
 
     # from the camera's thread -----------------------------------------------------------------------------
 
     def take(self, frame: Frame) -> None:
-        """Queue a frame; a full queue loses it and counts it. Never blocks."""
+        """Queue a frame; a full queue loses it and counts it. Blocks only if BlockingCallbacks says so."""
         board = self.board
         if not board.value("EnableCallbacks") or board.value("NDArrayPort_RBV") != self._source:
             return
-        with self._wake:
-            if self._faults.drop_frames > 0:
-                self._faults.drop_frames -= 1
-                lost = True
-            else:
-                lost = self._queued >= max(1, board.value("QueueSize"))
-            if not lost:
-                self._items.append(frame)
-                self._queued += 1
-                self._wake.notify()
+        lost = self._faults.drop_frames > 0
         if lost:
+            self._faults.drop_frames -= 1
+        if lost or not self._queue.put(frame, max(1, board.value("QueueSize"))):
             self._dropped += 1
             board.later({"DroppedArrays": self._dropped, "DroppedArrays_RBV": self._dropped})
         elif board.value("BlockingCallbacks"):
@@ -153,37 +129,9 @@ class Hdf5Plugin:
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until every queued frame is dealt with; return whether that came to pass."""
-        with self._wake:
-            return self._wake.wait_for(lambda: not self._items and not self._busy, timeout_s)
+        return self._queue.wait_idle(timeout_s)
 
     # the writer thread ------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                self._busy = False
-                self._wake.notify_all()
-                self._wake.wait_for(lambda: self._items or self._closing)
-                if not self._items:
-                    break
-                self._busy = True
-                batch: list[Frame] = []
-                command: _Command | None = None
-                first = self._items.popleft()
-                if isinstance(first, _Command):
-                    command = first
-                else:
-                    batch.append(first)
-                    while self._items and len(batch) < _BATCH and isinstance(self._items[0], Frame):
-                        batch.append(self._items.popleft())  # type: ignore[arg-type]
-            if command is not None:
-                command.run()
-                command.done.set()
-            else:
-                self._process(batch)
-                with self._wake:
-                    self._queued -= len(batch)
-        self._end_capture()
 
     def _process(self, frames: list[Frame]) -> None:
         started_s = time.perf_counter()
@@ -213,7 +161,7 @@ class Hdf5Plugin:
         height, width = frame.array.shape
         stamp = frame.timestamp_s - EPICS_EPOCH_S
         size = max(1, self.board.value("QueueSize"))
-        free = max(0, size - self._queued)
+        free = max(0, size - self._queue.frames)
         # The count of captured frames comes last: who waits for it finds the rest in place.
         self.board.later(
             {
@@ -235,7 +183,7 @@ class Hdf5Plugin:
                 "NumCaptured_RBV": self._captured,
             },
             # Who steps frame by frame waits for this one; in a burst, what matters comes with the next.
-            quiet_s=QUIET_S if self._items else _IDLE_S,
+            quiet_s=_IDLE_S if self._queue.is_empty else QUIET_S,
         )
 
     def _stream(self, frames: Sequence[Frame]) -> None:
@@ -414,11 +362,6 @@ class Hdf5Plugin:
             except OSError as error:
                 self.board.post(WriteStatus=1, WriteMessage=str(error)[:255])
 
-    def _submit(self, run: Callable[[], None]) -> None:
-        with self._wake:
-            self._items.append(_Command(run))
-            self._wake.notify()
-
     def _put_capture(self, value: int) -> Awaitable[None] | None:
         board = self.board
         if value and not board.value("Capture_RBV"):
@@ -427,12 +370,12 @@ class Hdf5Plugin:
                 return None
             board.post(Capture=1)
             future = self._wait()
-            self._submit(self._begin_capture)
+            self._queue.submit(self._begin_capture)
             return future
         if not value and board.value("Capture_RBV"):
             board.post(Capture=0)
             future = self._wait()
-            self._submit(self._end_capture)
+            self._queue.submit(self._end_capture)
             return future
         board.post(Capture=int(board.value("Capture_RBV")))
         return self._wait() if value else None
@@ -470,18 +413,18 @@ class Hdf5Plugin:
                 self._fail(ValueError("WriteFile: there is no frame to write; acquire one first"))
             loop.call_soon_threadsafe(finish)
 
-        self._submit(write)
+        self._queue.submit(write)
         return future
 
     def _put_flush(self, value: int) -> None:
         if value:
-            self._submit(self._flush)
+            self._queue.submit(self._flush)
         self.board.post(FlushNow=0)
 
     def _put_process(self, value: int) -> None:
         last = self._last
         if value and last is not None:
-            self._submit(lambda: self._process([last]))
+            self._queue.submit(lambda: self._process([last]))
         self.board.post(ProcessPlugin=0)
 
     def _fail_on_loop(self, message: str) -> None:

@@ -354,7 +354,7 @@ def test_full_queue_drops_and_counts(tmp_path):
         board = bench.plugin.board
         board.set("QueueSize", 2)
         gate = threading.Event()
-        bench.plugin._submit(gate.wait)
+        bench.plugin._queue.submit(gate.wait)
         bench.camera.board.set("NumImages", 5)
         await bench.put("camera", "Acquire", 1)
         gate.set()
