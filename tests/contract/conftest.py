@@ -81,9 +81,20 @@ def become_client(ioc: RunningIoc) -> None:
     pytest process can test one simulator after another.
     """
     os.environ.update(ioc.env)
+    forget_client_context()
+
+
+def forget_client_context() -> None:
+    """Let the next PV be looked for with the environment of that moment."""
     from caproto.threading import pyepics_compat
 
     pyepics_compat._make_context.cache_clear()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Leave no client context behind for tests that talk to a simulator of their own."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        forget_client_context()
 
 
 @pytest.fixture(scope="session")
