@@ -9,6 +9,12 @@ T(f) = sum_s w P(s + f) P*(s); the object's intensity |O|^2 passes [T(f) + T*(-f
 order) passes i [T(f) - T*(-f)] / T(0). Exact to first order in absorption and phase, and for any absorption when the
 source is incoherent.
 
+How far the two are apart (rms difference over rms contrast, hollow cone, 8 keV, in focus): 2 % for 15 nm of gold, 6 %
+for a 7 um NCM particle, 9 % for 100 nm of gold spokes, 17 % for gold particles of 0.3-1 um, 44 % for 600 nm of gold
+spokes (1.1 rad): there the light that strong phase edges scatter past the lens is missing, an effect of second order
+that makes fine spokes darker. Strong phase objects call for the coherent sum. Both take the specimen as one
+projection: it has to be thinner than the depth of focus.
+
 Sampling: the field's spectrum ends at |f| = cutoff around each source point, the intensity's at twice the cutoff,
 1/dr for a matched cone. Nyquist asks for a pitch of at most 1 / (4 cutoff) = dr / 2.
 """

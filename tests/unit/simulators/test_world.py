@@ -164,6 +164,24 @@ def test_magnification_is_what_the_distances_make_it(optics, plate):
     assert left[0] < right[0]  # the left ball is the upper one: rows run down, y runs up
 
 
+@pytest.mark.parametrize("optics", ["transfer", "coherent-sum"])
+def test_coarse_pixels_show_the_same_places(optics):
+    # refined and binned again: a spot's centre of mass must not move with the objective
+    ball = BodySpecimen("one", ((sphere((0.4, -0.3, 0), 0.25), GOLD),))
+    for name, zoom, size in (("10x", 10.0, 256), ("4x", 4.0, 104)):
+        rest = Rest()
+        rest.switches["DET:Objective"] = name
+        w = world(rest, specimen=ball, optics=optics)
+        roi = (slice(1024 - size // 2, 1024 + size // 2),) * 2
+        image = w.photons_per_s("HR1", roi, 0.0) / world(rest, specimen="none").photons_per_s("HR1", roi, 0.0)
+        pitch = 6.5 / zoom / w.magnification("HR1", 0.0)
+        x = (np.arange(size) - 0.5 * (size - 1)) * pitch
+        near = np.hypot(x[None, :] - 0.4, -x[:, None] + 0.3) < 0.5
+        dark = (1.0 - image) * near
+        assert float((dark * x[None, :]).sum() / dark.sum()) == pytest.approx(0.4, abs=0.003)
+        assert float((dark * -x[:, None]).sum() / dark.sum()) == pytest.approx(-0.3, abs=0.003)
+
+
 def test_specimen_moves_with_its_stage_and_the_lens_shifts_the_image():
     rest = Rest(SAM_X=0.5, SAM_Y=0.25)
     w = world(rest, specimen=two_balls())
