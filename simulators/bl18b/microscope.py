@@ -228,7 +228,7 @@ class Microscope:
         sample: SampleState,
     ) -> Image:
         """Image of the specimen relative to the empty field (remembered while nothing moves)."""
-        step = 5e-4  # um: below that no motion is worth a new image
+        step = 0.1 * grid.pitch_um  # below that no motion is worth a new image
         key = (
             *(round(v / step) for v in (grid.left_um, grid.top_um, sample.x_um, sample.y_um)),
             round(grid.pitch_um * 1e6), grid.shape, round(sample.theta_deg, 5), round(beam.energy_kev, 5),
@@ -247,11 +247,16 @@ class Microscope:
     ) -> Image:
         blur = imaging.blur_radius_um(pupil, source)
         margin = MARGIN_PX + min(int(blur / grid.pitch_um), 256)
+        outlook = _widen(grid, margin, 1)
+        absorption, phase = self._wave(outlook, sample, beam.energy_kev)
+        if float(np.ptp(phase)) == 0.0 and float(np.ptp(absorption)) == 0.0:  # no edge of the specimen in view
+            return np.full(grid.shape, math.exp(-2.0 * float(absorption[0, 0])), np.float32)
         if self._optics == "coherent-sum":
             return self._coherent(grid, pupil, beam, sample, margin)
         fine = 1 if grid.pitch_um * 4.0 * pupil.cutoff_per_um <= 1.05 else 2
         wide = _widen(grid, margin, fine)
-        absorption, phase = self._wave(wide, sample, beam.energy_kev)
+        if fine > 1:
+            absorption, phase = self._wave(wide, sample, beam.energy_kev)
         key = (wide.shape, round(wide.pitch_um * 1e7), id(transfer))
         first, second, _ = self._responses.get(key, lambda: _responses(transfer, wide))
         image = imaging.transfer_image(absorption, phase, first, second)

@@ -337,3 +337,13 @@ def test_rotation_axis_offset_shows_as_a_shift():
     moved_world = world(truth=Truth(axis_offset_um=0.2), specimen=two_balls())
     moved = centroids(shoot(moved_world, exposure_s=20.0))[0]
     assert moved[1] - plain[1] == pytest.approx(0.2 * moved_world.magnification("HR1", 0.0) / 0.65, abs=0.7)
+
+
+def test_specimen_out_is_an_even_field_and_quick_in_the_exact_mode():
+    rest = Rest(SAM_X=100.0)
+    roi = (slice(960, 1088), slice(960, 1088))
+    out = world(rest, optics="coherent-sum").photons_per_s("HR1", roi, 0.0)
+    empty = world(Rest(), specimen="none").photons_per_s("HR1", roi, 0.0)
+    ratio = out / empty  # the star's membrane remains: 0.1 um of silicon nitride
+    assert float(np.ptp(ratio)) < 1e-5
+    assert 0.998 < float(ratio.mean()) < 1.0
