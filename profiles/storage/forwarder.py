@@ -63,6 +63,7 @@ class _Pending:
     path: Path
     follower: RunFollower | None = None
     refusals: int = 0
+    whole: bool = False
     not_before: float = 0.0
     behind_since: float | None = None
 
@@ -197,15 +198,17 @@ class Forwarder:
             return
         try:
             if run.follower is None:
-                # After a refusal the whole run at once: the types of all rows are then known.
+                # After a failure the whole run at once: the types of all rows are then known. (A server that
+                # refuses a table may also just reset the connection.)
                 run.follower = RunFollower(
                     run.path,
                     self._sink,
-                    batch_size=1 << 30 if run.refusals else _BATCH,
+                    batch_size=1 << 30 if run.whole else _BATCH,
                     strict=run.refusals < len(_REFUSED_AGAIN_S),
                 )
             done = run.follower.pump()
         except FAILURES as error:
+            run.whole = True
             if is_unreachable(error):
                 self._down(f"{self.status.tiled}: {type(error).__name__}: {error}")
             else:

@@ -23,6 +23,8 @@ from exitwave.profiles.storage.process import follow_parent, hold_lock, is_alive
 __all__ = ["Address", "api_key", "embedded_address", "main"]
 
 _HOST = "127.0.0.1"
+# A request that meets the closing of its idle connection fails: the forwarder would begin its run anew.
+_KEEP_ALIVE_S = 3600
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,11 @@ def _serve(folder: Path, readable: list[Path], port: int) -> None:
                 write_json(folder / "server.json", {"uri": uri, "pid": os.getpid(), "port": port})
                 print(f"READY {uri}", flush=True)
 
-    Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)).run(sockets=[sock])
+    Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, timeout_keep_alive=_KEEP_ALIVE_S
+        )
+    ).run(sockets=[sock])
 
 
 def main(argv: list[str] | None = None) -> int:
