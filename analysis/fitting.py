@@ -96,15 +96,17 @@ def fit_peak(x: Numbers, y: Numbers) -> PeakFit:
     span = float(xs[-1] - xs[0])
     step = span / (len(xs) - 1)
     width = max(float(xs[high] - xs[low]), step)
-    bounds = (
-        [xs[0], 0.3 * step, 0.0, base - height, 0.0],
-        [xs[-1], 3.0 * span, 5.0 * height, base + height, 1.0],
-    )
-    start = (float(xs[low : high + 1].mean()), width, height, base, 0.3)
+    # In units of the peak: the solver's tolerances know nothing of nanoamperes.
+    scaled = (ys - base) / height
+    bounds = ([xs[0], 0.3 * step, 0.0, -1.0, 0.0], [xs[-1], 3.0 * span, 5.0, 1.0, 1.0])
+    start = (float(xs[low : high + 1].mean()), width, 1.0, 0.0, 0.3)
     try:
-        found, covariance = optimize.curve_fit(_pseudo_voigt, xs, ys, start, bounds=bounds, maxfev=5000)
+        found, covariance = optimize.curve_fit(
+            _pseudo_voigt, xs, scaled, start, bounds=bounds, x_scale=(width, width, 1.0, 1.0, 1.0), maxfev=5000
+        )
     except RuntimeError as error:
         raise FitError(f"peak: the fit did not settle: {error}") from error
+    found[2], found[3] = found[2] * height, base + found[3] * height
     sd = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     if not np.isfinite(sd[0]) or sd[0] > found[1]:
         raise FitError(f"peak: centre {found[0]:.6g} is not determined (+- {sd[0]:.3g})")

@@ -11,13 +11,13 @@ from ophyd.pseudopos import pseudo_position_argument, real_position_argument
 
 from exitwave.analysis import optics
 from exitwave.devices.errors import MotionLimitError
-from exitwave.devices.motor import Motor
+from exitwave.devices.motor import Motor, OrderedMoves
 from exitwave.devices.signals import ConstantSignal
 
 __all__ = ["DoubleCrystalMonochromator"]
 
 
-class DoubleCrystalMonochromator(PseudoPositioner):
+class DoubleCrystalMonochromator(OrderedMoves, PseudoPositioner):
     """Si(111) double-crystal monochromator with fixed exit.
 
     The pseudo axis ``energy`` (keV) moves ``bragg`` (deg) and ``gap`` (mm) together; ``pitch`` and ``roll``

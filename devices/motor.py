@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import math
+import threading
+from typing import Any
 
 from ophyd import EpicsMotor
+from ophyd.status import wait as status_wait
 
 from exitwave.devices.errors import MotionLimitError
 
-__all__ = ["Motor"]
+__all__ = ["Motor", "OrderedMoves"]
 
 
-class Motor(EpicsMotor):
+# One for all axes: a pseudo axis starts its real ones inside of its own start, and ends inside of their end.
+_starts_and_ends = threading.RLock()
+
+
+class OrderedMoves:
+    """Keeps the start and the end of moves apart; to be put before an ophyd positioner.
+
+    Without it, a move that is asked for the moment the one before it is done can lose its end: ophyd wakes who
+    waits first and forgets the finished move's subscription after, which by then may be the new one's.
+    """
+
+    def move(self, position: Any, wait: bool = True, **kwargs: Any) -> Any:
+        """Move; as in ophyd."""
+        with _starts_and_ends:
+            status = super().move(position, wait=False, **kwargs)  # type: ignore[misc]
+        if wait:
+            try:
+                status_wait(status)
+            except KeyboardInterrupt:
+                self.stop()  # type: ignore[attr-defined]
+                raise
+        return status
+
+    def _done_moving(self, *args: Any, **kwargs: Any) -> None:
+        with _starts_and_ends:
+            super()._done_moving(*args, **kwargs)  # type: ignore[misc]
+
+
+class Motor(OrderedMoves, EpicsMotor):
     """An EPICS motor record.
 
-    Adds to `ophyd.EpicsMotor` only a check that also refuses NaN and names axis, value, limits and unit.
+    Adds to `ophyd.EpicsMotor` a check that also refuses NaN and names axis, value, limits and unit.
     """
 
     def check_value(self, pos: float) -> None:

@@ -8,12 +8,12 @@ from ophyd import Component as Cpt
 from ophyd import PseudoPositioner, PseudoSingle
 from ophyd.pseudopos import pseudo_position_argument, real_position_argument
 
-from exitwave.devices.motor import Motor
+from exitwave.devices.motor import Motor, OrderedMoves
 
 __all__ = ["Slits"]
 
 
-class Slits(PseudoPositioner):
+class Slits(OrderedMoves, PseudoPositioner):
     """Four-blade slits; blade positions, gaps and centres in micrometres.
 
     ``h_gap`` and ``v_gap`` are distances between the blades, ``h_centre`` and ``v_centre`` the middles.

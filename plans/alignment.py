@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import bluesky.plan_stubs as bps
@@ -32,16 +33,28 @@ from exitwave.plans.stubs import (
 )
 from exitwave.plans.txm import _through_focus
 
-__all__ = ["condenser", "energy_calibration", "rocking_curve", "zone_plate_focus"]
+__all__ = ["FOCUS_PASSES", "FocusPass", "condenser", "energy_calibration", "rocking_curve", "zone_plate_focus"]
+
+
+@dataclass(frozen=True)
+class FocusPass:
+    """One pass of a search for focus: its range, positions, the region looked at, and what counts as focus."""
+
+    span_um: float
+    num: int
+    region_px: int
+    method: Literal["symmetry", "peak"] = "peak"
+
+
+# Far from focus only the coarsest structure is left, and there is little of it in a small region.
+FOCUS_PASSES = (FocusPass(1600.0, 21, 2048), FocusPass(240.0, 21, 1024), FocusPass(100.0, 25, 1024, "symmetry"))
 
 
 def zone_plate_focus(
     instrument: Instrument,
-    spans_um: Sequence[float] = (1800.0, 300.0, 120.0),
+    passes: Sequence[FocusPass] = FOCUS_PASSES,
     *,
-    num: int = 25,
     exposure_s: float = 1.0,
-    region_px: int = 1024,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
     """Find focus, from coarse to fine, and record it in the focus calibration of the zone plate.
@@ -49,14 +62,10 @@ def zone_plate_focus(
     Parameters
     ----------
     instrument : Instrument
-    spans_um : sequence of float
-        Ranges of the zone plate's z, one for each pass; each is centred on what the one before found.
-    num : int
-        Positions in each pass.
+    passes : sequence of FocusPass
+        From coarse to fine; each is centred on what the one before found.
     exposure_s : float
         Exposure of each image.
-    region_px : int
-        Side of the square in the middle of the sensor that is looked at.
 
     Returns
     -------
@@ -75,10 +84,19 @@ def zone_plate_focus(
         result.update(position=position_mm, uncertainty=uncertainty_mm)
 
     uids = []
-    for span in spans_um:
-        method: Literal["symmetry", "peak"] = "symmetry" if span == spans_um[-1] else "peak"
+    for one in passes:
         uid = yield from _through_focus(
-            instrument, span, num, exposure_s, None, region_px, method, True, "zone_plate_focus", md, found=found
+            instrument,
+            one.span_um,
+            one.num,
+            exposure_s,
+            None,
+            one.region_px,
+            one.method,
+            True,
+            "zone_plate_focus",
+            md,
+            found=found,
         )
         uids.append(uid)
     if result:
@@ -207,7 +225,7 @@ def energy_calibration(
             ratios.append(float(fitting.absorbance([current_0], [current_1])[0]))
             angles.append((yield from bps.rd(mono.bragg, default_value=optics.bragg_angle_deg(energy_kev))))
         visited_kev = np.array([optics.bragg_energy_kev(angle) for angle in angles])
-        edge = fitting.edge_by_derivative(visited_kev, ratios)
+        edge = fitting.edge_by_model(visited_kev, ratios)
         offset_change_deg = optics.bragg_angle_deg(edge_kev) - optics.bragg_angle_deg(edge.position)
         yield from _record_peak(result, edge.position, edge.position_sd, offset_change_deg, "edge")
         if apply:

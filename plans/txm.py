@@ -84,13 +84,13 @@ def radiograph(
     camera = instrument.microscope.camera
     frames = Acquisition(exposure_s, num_frames, period_s)
     flats = Acquisition(exposure_s if flat_exposure_s is None else flat_exposure_s, num_flats, period_s)
+    for acquisition in (frames, flats):
+        camera.check_acquisition(acquisition)
     if flats.exposure_s != frames.exposure_s and num_flats and num_darks:
         raise PlanInputError(
             f"flat_exposure_s: {flats.exposure_s:g} s differs from the frames' {frames.exposure_s:g} s, and darks of "
             "one exposure do not fit the other; use one exposure and more flats"
         )
-    for acquisition in (frames, flats):
-        camera.check_acquisition(acquisition)
     camera.check_storage(num_frames + num_flats + num_darks)
 
     def body() -> MsgGenerator[None]:

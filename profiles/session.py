@@ -224,7 +224,8 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
 
 
 def _bound(module: Any, instrument: Instrument) -> dict[str, Any]:
-    return {name: bind(getattr(module, name), instrument) for name in module.__all__}
+    plans = {name: getattr(module, name) for name in module.__all__}
+    return {name: bind(plan, instrument) for name, plan in plans.items() if inspect.isgeneratorfunction(plan)}
 
 
 def _in_baseline(device: Any) -> bool:
