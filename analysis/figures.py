@@ -185,7 +185,8 @@ def resolution_figure(
 def _psd_panel(axes: Axes, report: ResolutionReport) -> None:
     psd = report.psd
     axes.semilogy(psd.frequency_per_um, psd.power, color=BLUE, lw=1.2, label="radial power")
-    axes.axhline(psd.noise_floor, color=GREY, lw=0.8, ls="--", label="noise floor")
+    words = "noise (difference of halves)" if psd.noise == "halves" else "white noise floor"
+    axes.semilogy(psd.frequency_per_um, psd.noise_power, color=GREY, lw=0.9, ls="--", label=words)
     axes.axvline(psd.cutoff_per_um, color=RED, lw=1.0, label=f"cut-off {psd.cutoff_per_um:.1f} /µm")
     sd = psd.cutoff_sd_per_um
     axes.axvspan(psd.cutoff_per_um - sd, psd.cutoff_per_um + sd, color=RED, alpha=0.15, lw=0)

@@ -1,34 +1,43 @@
-"""Radial power spectrum of one image and the frequency at which it sinks into the noise.
+"""Radial power spectrum and the frequency at which its signal sinks into the noise.
 
 The method of the beamline paper: 2-D Fourier transform, power integrated over the azimuth, cut-off where
 signal meets noise; a cut-off of 25 /um is a period of 40 nm, "a resolution of 20 nm". What it leaves to the
-eye is stated here:
+eye is stated here, and there are two ways to know the noise:
 
-* noise floor: the mean power above `noise_from` of the Nyquist frequency, corners included, estimated by
-the median of
-  the coefficients over ln 2 (power of noise is exponentially distributed), which lines and stray signal do
-  not move;
-* cut-off: the outer end of the outermost pair of neighbouring rings that both exceed the floor by `n_sigma`
-standard
-  deviations of a ring of pure noise, interpolated to where the excess equals that limit. The standard
-  deviation follows from the number of coefficients in the ring: nothing is tuned;
-* uncertainty: that standard deviation over the slope of the spectrum at the cut-off, with the ring width in
-quadrature.
+``noise="halves"``
+    From two independent halves of the exposures, each corrected with darks and flats of its own. With M their
+    mean and D half their difference, the structure is in M alone and the noise, whatever its colour (point
+    spread of the detector, noise of the flats), is the same in both. Ring by ring the signal's power is
+    P(M) - P(D), its ratio to noise r = P(M) / P(D) - 1, and sd(r) = sqrt((r^2 + 4 r + 2) / n) for n
+    independent coefficients (complex Gaussian noise, both spectra's scatter and their common part).
+
+``noise="floor"``
+    From one image: white noise as strong as the median of the coefficients above `noise_from` of the Nyquist
+    frequency, corners included, over ln 2 (power of noise is exponentially distributed), which lines and stray
+    signal do not move. Coloured noise passes for signal here: use it only when there is nothing but one image.
+
+The cut-off is where the power stops standing out of the noise by `n_sigma` standard deviations of a ring that
+holds noise alone: with halves, where ln(P(M) / P(D)), symmetric about zero without signal, falls through
+`n_sigma` sqrt(2 / n). As n counts the coefficients, a larger image of the same kind detects fainter signal.
+Besides, a ratio `snr` of signal to noise may be demanded, which does not depend on the size: sqrt(2) - 1 is half
+a bit a coefficient, and then the figure is that of `fourier_ring_correlation` by another name. The outermost
+pair of neighbouring rings above the criterion decides, interpolated to where the curve crosses it. Uncertainty:
+the curve's standard deviation over its slope, with the ring width in quadrature. Nothing is tuned.
 
 The cut-off asks only whether there is power, not whether it is where it belongs: it is blind to defocus, to
-contrast reversal and to phase contrast. Judge focus by `siemens_star` or `fourier_ring_correlation`.
+contrast reversal and to phase contrast. Judge focus by `siemens_star`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from exitwave.analysis.errors import FitError, require_positive, require_within
+from exitwave.analysis.errors import FitError, ShapeError, require_positive, require_within
 from exitwave.analysis.resolution.rings import (
     NYQUIST,
     default_bins,
@@ -40,6 +49,7 @@ from exitwave.analysis.resolution.rings import (
 __all__ = ["PowerSpectrum", "power_spectrum"]
 
 Array = npt.NDArray[np.float64]
+Noise = Literal["floor", "halves"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,12 @@ class PowerSpectrum:
     frequency_per_um, power, power_sd : float64 (rings,)
         Mean frequency of each ring, mean power (variance per pixel that white noise of this power would
         have), and the standard deviation that the ring would have if it held noise alone.
-    noise_floor : float
+    noise_power : float64 (rings,)
         Mean power of the noise, same unit.
+    signal_to_noise, signal_to_noise_sd : float64 (rings,)
+        Power of the signal over that of the noise, and its standard deviation.
+    noise : str
+        "halves" or "floor": how the noise is known.
     cutoff_per_um, cutoff_sd_per_um : float
         Where signal meets noise.
     half_period_nm, half_period_sd_nm : float
@@ -70,7 +84,10 @@ class PowerSpectrum:
     frequency_per_um: Array
     power: Array
     power_sd: Array
-    noise_floor: float
+    noise_power: Array
+    signal_to_noise: Array
+    signal_to_noise_sd: Array
+    noise: Noise
     cutoff_per_um: float
     cutoff_sd_per_um: float
     half_period_nm: float
@@ -81,30 +98,56 @@ class PowerSpectrum:
     criterion: str
 
 
+@dataclass(frozen=True)
+class _Spectrum:
+    """Ring means: frequency (cycles per pixel), power, noise, effective number of coefficients; and the criterion.
+
+    `excess` crosses `level` at the cut-off, `excess_sd` is its scatter there, `above` marks rings that count.
+    """
+
+    frequency: Array
+    power: Array
+    noise: Array
+    coefficients: Array
+    excess: Array
+    excess_sd: Array
+    level: float
+    above: npt.NDArray[np.bool_]
+    criterion: str
+
+
 def power_spectrum(
-    image: npt.NDArray[Any],
+    image: npt.NDArray[Any] | tuple[npt.NDArray[Any], npt.NDArray[Any]],
     pixel_nm: float,
     *,
+    noise: Noise = "floor",
     limit_nm: float | None = None,
+    snr: float | None = None,
     n_sigma: float = 3.0,
     noise_from: float = 0.9,
     noise_floor: float | None = None,
     window: str = "hann",
     n_rings: int | None = None,
 ) -> PowerSpectrum:
-    """Return the radial power spectrum of an image and its cut-off.
+    """Return the radial power spectrum and its cut-off.
 
     Parameters
     ----------
-    image : array (y, x), any real dtype
-        Transmission or optical depth; NaN pixels are filled from their surroundings.
+    image : array (y, x), any real dtype; a pair of them for ``noise="halves"``
+        Transmission or optical depth; NaN pixels are filled from their surroundings. The spectrum of a pair is
+        that of its mean.
     pixel_nm : float
         Pixel at the sample.
+    noise : {"floor", "halves"}
+        How the noise is known, see the module.
     limit_nm : float, optional
         Finest half period that the lens passes (half the outermost zone width); finer results are flagged.
-    n_sigma, noise_from, noise_floor
-        The criterion, see the module. A floor known otherwise (from the difference of two exposures) may be
-        given.
+    n_sigma : float
+        Significance that a ring needs.
+    snr : float, optional
+        Signal power over noise power that it needs besides; with halves only.
+    noise_from, noise_floor
+        Where the floor is looked for, as a part of the Nyquist frequency; or the floor itself.
     window : {"hann", "none"}
     n_rings : int, optional
         Rings between 0 and Nyquist; 100, or fewer for small images.
@@ -117,42 +160,34 @@ def power_spectrum(
     """
     pixel = require_positive("pixel", pixel_nm, "nm")
     require_within("noise_from", noise_from, 0.3, 1.0, "of the Nyquist frequency")
-    data = fill_dead(image)
-    shape = (data.shape[0], data.shape[1])
-    transform, factor = windowed_transform(data, window)
-    intensity = transform.real**2 + transform.imag**2
-    n_bins = n_rings or default_bins(shape)
-    rings = make_rings(shape, n_bins)
-    counts = np.maximum(rings.independent, 0.5)
-    power = rings.sum(intensity) / (2.0 * counts)
-    if noise_floor is None:
-        noise_floor = float(np.median(intensity[rings.radius >= noise_from * NYQUIST]) / math.log(2.0))
-    floor = require_positive("noise floor", noise_floor, "(power)")
-    sd = floor * np.sqrt(factor / counts)
-
-    excess = (power - floor) / sd
-    first = max(1, int(0.02 * n_bins))
-    above = excess > n_sigma
-    above[:first] = False
+    if isinstance(image, tuple) != (noise == "halves"):
+        raise ShapeError(f"power spectrum: noise={noise!r} takes {'two images' if noise == 'halves' else 'one image'}")
+    if snr is not None:
+        require_positive("snr", snr, "(1)")
+        if noise != "halves":
+            raise ShapeError("power spectrum: a ratio of signal to noise needs noise='halves'")
+    if isinstance(image, tuple):
+        found = _from_halves(image, snr, n_sigma, window, n_rings)
+    else:
+        found = _from_floor(image, n_sigma, noise_from, noise_floor, window, n_rings)
+    n_bins = len(found.frequency)
+    above = found.above.copy()
+    above[: max(1, int(0.02 * n_bins))] = False
     pairs = np.flatnonzero(above[:-1] & above[1:])
     if pairs.size == 0:
-        raise FitError(f"power spectrum: no signal {n_sigma:g} standard deviations above the noise floor {floor:g}")
-    last = int(pairs[-1]) + 1
-    ring_width = NYQUIST / n_bins
-    if last >= n_bins - 1:
-        cutoff, spread, limited_by = NYQUIST, ring_width, "pixel"
-    else:
-        cutoff, slope = _crossing(rings.frequency, excess, last, n_sigma)
-        spread = math.hypot(1.0 / slope, ring_width / math.sqrt(12.0))
-        cutoff = min(cutoff, NYQUIST)
-        limited_by = "pixel" if cutoff >= noise_from * NYQUIST else "noise"
+        raise FitError(f"power spectrum: no signal above the noise ({found.criterion})")
+    cutoff, spread, limited_by = _cutoff(found, int(pairs[-1]) + 1, noise_from)
+    ratio = found.power / found.noise - 1.0
     half_period = pixel / (2.0 * cutoff)
     half_sd = half_period * spread / cutoff
     return PowerSpectrum(
-        frequency_per_um=rings.frequency / pixel * 1e3,
-        power=power,
-        power_sd=sd,
-        noise_floor=floor,
+        frequency_per_um=found.frequency / pixel * 1e3,
+        power=found.power,
+        power_sd=found.noise / np.sqrt(found.coefficients),
+        noise_power=found.noise,
+        signal_to_noise=ratio,
+        signal_to_noise_sd=_ratio_sd(ratio, found.coefficients, known=noise == "floor"),
+        noise=noise,
         cutoff_per_um=cutoff / pixel * 1e3,
         cutoff_sd_per_um=spread / pixel * 1e3,
         half_period_nm=half_period,
@@ -160,22 +195,84 @@ def power_spectrum(
         limited_by=limited_by,
         limit_nm=limit_nm,
         beyond_limit=limit_nm is not None and half_period + 2.0 * half_sd < limit_nm,
-        criterion=(
-            f"outermost two neighbouring rings that exceed the noise floor by {n_sigma:g} standard "
-            "deviations "
-            "of a ring of noise"
-        ),
+        criterion=found.criterion,
     )
 
 
-def _crossing(frequency: Array, excess: Array, last: int, level: float) -> tuple[float, float]:
-    """Interpolate where the excess falls through `level` between rings last and last + 1.
+def _ratio_sd(ratio: Array, n: Array, *, known: bool) -> Array:
+    """Return the standard deviation of signal over noise; `known`: the noise itself is without error."""
+    r = np.maximum(ratio, 0.0)
+    return np.sqrt((2.0 * r + 1.0 if known else r * r + 4.0 * r + 2.0) / n)
 
-    The slope, in standard deviations per frequency, is taken over up to three rings to each side.
-    """
-    e0, e1 = float(excess[last]), float(excess[last + 1])
-    f0, f1 = float(frequency[last]), float(frequency[last + 1])
-    cutoff = f0 + (f1 - f0) * min(1.0, (e0 - level) / max(e0 - e1, 1e-12))
-    near = slice(max(0, last - 2), min(len(excess), last + 4))
-    slope = -float(np.polyfit(frequency[near], np.minimum(excess[near], 10 * level), 1)[0])
-    return cutoff, max(slope, 1.0 / float(frequency[last]))
+
+def _from_halves(
+    halves: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    snr: float | None,
+    n_sigma: float,
+    window: str,
+    n_rings: int | None,
+) -> _Spectrum:
+    first, second = (fill_dead(half) for half in halves)
+    if first.shape != second.shape:
+        raise ShapeError(f"halves: shapes {first.shape} and {second.shape} differ")
+    shape = (first.shape[0], first.shape[1])
+    rings = make_rings(shape, n_rings or default_bins(shape))
+    (a, factor), (b, _) = windowed_transform(first, window), windowed_transform(second, window)
+    count = 2.0 * np.maximum(rings.independent, 0.5)
+    n = np.maximum(rings.independent, 0.5) / factor
+    power, noise = (rings.power((a + sign * b) * 0.5) / count for sign in (1.0, -1.0))
+    # two equal images (no noise at all) still have a ratio
+    noise = np.maximum(noise, 1e-12 * power + np.finfo(np.float64).tiny)
+    ratio = power / noise - 1.0
+    sd = _ratio_sd(ratio, n, known=False)
+    significance = np.log1p(ratio) / np.sqrt(2.0 / n)
+    above = significance > n_sigma
+    criterion = f"{n_sigma:g} standard deviations of a ring of noise, noise from the difference of two halves"
+    if snr is None:
+        scatter = sd / (1.0 + ratio) / np.sqrt(2.0 / n)
+        return _Spectrum(rings.frequency, power, noise, n, significance, scatter, n_sigma, above, criterion)
+    above &= ratio > snr
+    criterion = f"signal / noise power of {snr:.3g}, noise from the difference of two halves"
+    return _Spectrum(rings.frequency, power, noise, n, ratio, sd, snr, above, criterion)
+
+
+def _from_floor(
+    image: npt.NDArray[Any],
+    n_sigma: float,
+    noise_from: float,
+    noise_floor: float | None,
+    window: str,
+    n_rings: int | None,
+) -> _Spectrum:
+    data = fill_dead(image)
+    shape = (data.shape[0], data.shape[1])
+    transform, factor = windowed_transform(data, window)
+    rings = make_rings(shape, n_rings or default_bins(shape))
+    power = rings.power(transform) / (2.0 * np.maximum(rings.independent, 0.5))
+    if noise_floor is None:
+        high = transform[rings.radius >= noise_from * NYQUIST]
+        noise_floor = float(np.median(high.real**2 + high.imag**2) / math.log(2.0))
+    floor = require_positive("noise floor", noise_floor, "(power)")
+    n = np.maximum(rings.independent, 0.5) / factor
+    excess = (power / floor - 1.0) * np.sqrt(n)
+    return _Spectrum(
+        rings.frequency, power, np.full(len(power), floor), n, excess, np.ones(len(power)), n_sigma, excess > n_sigma,
+        f"excess over a white noise floor of {n_sigma:g} standard deviations of a ring of noise",
+    )  # fmt: skip
+
+
+def _cutoff(found: _Spectrum, last: int, noise_from: float) -> tuple[float, float, str]:
+    """Return cut-off and its standard deviation, cycles per pixel, and what limits it."""
+    n_bins = len(found.frequency)
+    ring_width = NYQUIST / n_bins
+    if last >= n_bins - 1:
+        return NYQUIST, ring_width, "pixel"
+    e0, e1 = float(found.excess[last]), float(found.excess[last + 1])
+    f0, f1 = float(found.frequency[last]), float(found.frequency[last + 1])
+    cutoff = min(f0 + (f1 - f0) * min(1.0, (e0 - found.level) / max(e0 - e1, 1e-12)), NYQUIST)
+    near = slice(max(0, last - 2), min(n_bins, last + 4))
+    # what towers over the criterion says nothing of the slope at it
+    slope = -float(np.polyfit(found.frequency[near], np.minimum(found.excess[near], 10 * found.level), 1)[0])
+    slope = max(slope, found.level / float(found.frequency[last]))
+    spread = math.hypot(float(found.excess_sd[last]) / slope, ring_width / math.sqrt(12.0))
+    return cutoff, spread, "pixel" if cutoff >= noise_from * NYQUIST else "noise"

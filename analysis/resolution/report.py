@@ -80,6 +80,7 @@ class ResolutionReport:
             "psd_half_period_nm": self.psd.half_period_nm,
             "psd_half_period_sd_nm": self.psd.half_period_sd_nm,
             "psd_cutoff_per_um": self.psd.cutoff_per_um,
+            "psd_noise": self.psd.noise,
             "psd_limited_by": self.psd.limited_by,
             "psd_beyond_limit": self.psd.beyond_limit,
         }
@@ -108,6 +109,8 @@ def measure_resolution(
 ) -> ResolutionReport:
     """Measure what the data allow: PSD always, correlation of two `exposures`, contrast of a `star`.
 
+    With `exposures` the noise of the PSD is taken from their difference, without them a white floor is assumed.
+
     Parameters
     ----------
     image : array (y, x)
@@ -115,7 +118,7 @@ def measure_resolution(
     pixel_nm : float
         At the sample.
     exposures : two arrays (y, x), optional
-        Independent halves.
+        Independent halves: nothing in common but the specimen, flats and darks included.
     limit_nm : float, optional
         Half the outermost zone width.
     star, n_spokes, centre_yx
@@ -132,7 +135,11 @@ def measure_resolution(
             remarks.append(f"No ring contrast: {error}.")
     return ResolutionReport(
         pixel_nm=float(pixel_nm),
-        psd=power_spectrum(image, pixel_nm, limit_nm=limit_nm),
+        psd=(
+            power_spectrum(image, pixel_nm, limit_nm=limit_nm)
+            if exposures is None
+            else power_spectrum(exposures, pixel_nm, noise="halves", limit_nm=limit_nm)
+        ),
         frc=None if exposures is None else fourier_ring_correlation(*exposures, pixel_nm),
         star=contrast,
         edge=edge,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,42 +73,53 @@ class Rings:
     """Which ring each Fourier coefficient of an ``rfft2`` half plane belongs to.
 
     Rings beyond `n_bins` (the corners, above Nyquist) and the cross of axes (which collects row and column
-    artefacts of cameras) have index -1.
+    artefacts of cameras) have the index -1; `slot` is the index plus one. `weight` (1, columns): how often a column of the half plane
+    stands in the full one.
     """
 
-    index: npt.NDArray[np.intp]
+    slot: npt.NDArray[np.intp]
     radius: Array
     frequency: Array
     independent: Array
     weight: Array
 
+    @property
+    def index(self) -> npt.NDArray[np.intp]:
+        """Ring of each coefficient, -1 for none."""
+        return self.slot - 1
+
     def sum(self, values: npt.NDArray[Any]) -> Array:
         """Sum real `values` of the half plane over the full rings."""
-        inside = self.index >= 0
-        weighted = (values * self.weight)[inside]
-        total = np.bincount(self.index[inside], weights=weighted, minlength=len(self.frequency))
-        return np.asarray(total, dtype=np.float64)
+        weighted = (values * self.weight).ravel()
+        total = np.bincount(self.slot.ravel(), weights=weighted, minlength=len(self.frequency) + 1)
+        return np.asarray(total[1:], dtype=np.float64)
+
+    def power(self, transform: npt.NDArray[np.complex128]) -> Array:
+        """Sum the squared magnitude of a half-plane transform over the full rings."""
+        return self.sum(transform.real**2 + transform.imag**2)
 
 
+@lru_cache(maxsize=2)
 def make_rings(shape: tuple[int, int], n_bins: int) -> Rings:
-    """Divide 0..Nyquist (cycles per pixel) into `n_bins` rings of one width."""
+    """Divide 0..Nyquist (cycles per pixel) into `n_bins` rings of one width; remembered, not to be changed."""
     fy = fft.fftfreq(shape[0])[:, None]
     fx = fft.rfftfreq(shape[1])[None, :]
     radius = np.hypot(fy, fx)
-    index = (radius / NYQUIST * n_bins).astype(np.intp)
+    slot = (radius / NYQUIST * n_bins).astype(np.intp) + 1
     on_axis = np.abs(fy) < 0.5 / shape[0]
     on_axis = on_axis | (np.abs(fx) < 0.5 / shape[1])
-    index[(index >= n_bins) | on_axis] = -1
-    weight = np.full(radius.shape, 2.0)
-    weight[:, 0] = 1.0
+    slot[(slot > n_bins) | on_axis] = 0
+    column = np.full(radius.shape[1], 2.0)
+    column[0] = 1.0
     if shape[1] % 2 == 0:
-        weight[:, -1] = 1.0
-    inside = index >= 0
-    full = np.bincount(index[inside], weights=weight[inside], minlength=n_bins)
-    centre = np.bincount(index[inside], weights=(radius * weight)[inside], minlength=n_bins)
+        column[-1] = 1.0
+    weight = np.broadcast_to(column, radius.shape)
+    empty = np.zeros(n_bins)
+    rings = Rings(slot, radius, empty, empty, weight)
+    full = rings.sum(np.ones_like(radius))
     grid = (np.arange(n_bins) + 0.5) / n_bins * NYQUIST
-    frequency = np.where(full > 0, centre / np.maximum(full, 1.0), grid)
-    return Rings(index, radius, frequency, full / 2.0, weight)
+    frequency = np.where(full > 0, rings.sum(radius) / np.maximum(full, 1.0), grid)
+    return Rings(slot, radius, frequency, full / 2.0, weight)
 
 
 def default_bins(shape: tuple[int, int]) -> int:

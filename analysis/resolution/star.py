@@ -23,6 +23,7 @@ from exitwave.analysis.errors import FitError, ShapeError, require_positive
 __all__ = ["StarContrast", "find_star_centre", "siemens_star"]
 
 Array = npt.NDArray[np.float64]
+_MARK_RINGS = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class StarContrast:
     n_spokes : int
     smallest_resolved_nm : float
         Finest half period from which on, towards coarser rings, the contrast is positive, 3 standard
-        deviations above zero and at least `resolved_contrast` of the coarse one.
+        deviations above zero and at least `resolved_contrast` of the coarse one; a few rings without any, as
+        targets have for marks, are passed over.
     reversed_nm : tuple of (float, float)
         Ranges of half period, within the star, in which the contrast is reversed by more than 3 standard
         deviations and 3 % of the coarse contrast.
@@ -68,8 +70,7 @@ def find_star_centre(image: npt.NDArray[Any], *, smoothing_px: float = 2.0) -> t
     """Return the point (y, x), in pixels, at which the edges of the image meet.
 
     Each edge passes through the centre, so its gradient g is at right angles to x - c: c minimises sum
-    (g.(x - c))^2, a 2 x 2 linear system, repeated with weights that fade out edges that miss (ring borders,
-    noise).
+    (g.(x - c))^2, a 2 x 2 linear system, repeated with weights that fade out edges that miss (rings, noise).
 
     Raises
     ------
@@ -89,13 +90,23 @@ def find_star_centre(image: npt.NDArray[Any], *, smoothing_px: float = 2.0) -> t
     gy, gx, size = gy[strong], gx[strong], size[strong]
     uy, ux = gy / size, gx / size
     centre = np.array([(data.shape[0] - 1) / 2.0, (data.shape[1] - 1) / 2.0])
-    # edges that point at the image centre vote first; the net then closes
-    for reach in (np.inf, 0.25, 0.12, 0.06, 0.03, 0.03, 0.03):
-        miss = uy * (y - centre[0]) + ux * (x - centre[1])
-        width = reach * min(data.shape)
-        w = size**2 if np.isinf(width) else size**2 / (1.0 + (miss / width) ** 2) ** 2
-        # each edge votes with its angular certainty: a near one fixes the centre better than a far one
-        w = w / (25.0 + (y - centre[0]) ** 2 + (x - centre[1]) ** 2)
+    # rings cross the spokes: an edge votes only if it points at the centre known so far, within an angle that closes;
+    # and from beside the centre near edges point anywhere, so the far ones vote first
+    for angle, nearest in (
+        (np.inf, 0.0),
+        (0.5, 0.2),
+        (0.3, 0.2),
+        (0.2, 0.15),
+        (0.1, 0.1),
+        (0.1, 0.05),
+        *4 * ((0.1, 0.0),),
+    ):
+        dy, dx = y - centre[0], x - centre[1]
+        square = 25.0 + dy * dy + dx * dx
+        w = size**2 / square  # each edge has its angular certainty: a near one fixes the centre better than a far one
+        if not np.isinf(angle):
+            w = w / (1.0 + (uy * dy + ux * dx) ** 2 / (angle**2 * square)) ** 2
+            w[square < (nearest * min(data.shape)) ** 2] = 0.0
         a = np.array([[(w * uy * uy).sum(), (w * uy * ux).sum()], [(w * uy * ux).sum(), (w * ux * ux).sum()]])
         along = uy * y + ux * x
         b = np.array([(w * uy * along).sum(), (w * ux * along).sum()])
@@ -131,7 +142,8 @@ def siemens_star(
     outer_radius_nm : float, optional
         Outer end of the spokes; the largest circle within the image if not given.
     n_rings : int
-        Rings, equally spaced in radius, from the radius with a period of two pixels outwards.
+        Rings, from the radius with a period of two pixels outwards, each wider than the one before by the same
+        factor, so that fine spokes get as many rings an octave as coarse ones.
     resolved_contrast : float
         Share of the coarse contrast that counts as resolved.
 
@@ -182,7 +194,7 @@ def siemens_star(
         relative=signed / level,
         centre_yx=start,
         n_spokes=n_spokes,
-        smallest_resolved_nm=_smallest(half_period, signed / level, good, strong, resolved_contrast),
+        smallest_resolved_nm=_smallest(half_period, signed / level, sd / level, good, strong, resolved_contrast),
         resolved_contrast=resolved_contrast,
         reversed_nm=_runs(half_period, wrong),
     )
@@ -204,7 +216,7 @@ def _harmonics(
     """Fit 1, cos(n phi), sin(n phi) in each ring: mean radius, both amplitudes, standard deviation."""
     r, phi = _polar(data.shape, centre)
     inside = (r >= inner) & (r < outer) & np.isfinite(data)
-    ring = ((r[inside] - inner) / (outer - inner) * n_rings).astype(np.intp)
+    ring = np.minimum(np.log(r[inside] / inner) * (n_rings / math.log(outer / inner)), n_rings - 1).astype(np.intp)
     z = data[inside]
     c, s = np.cos(n * phi[inside]), np.sin(n * phi[inside])
 
@@ -288,17 +300,27 @@ def _refine_centre(data: Array, start: tuple[float, float], n: int, outer: float
 def _smallest(
     half_period: Array,
     relative: Array,
+    sd: Array,
     good: npt.NDArray[np.bool_],
     strong: npt.NDArray[np.bool_],
     threshold: float,
 ) -> float:
     """Walk from the innermost strong coarse ring towards the centre while the rings are good.
 
-    Where the contrast falls through the threshold between two rings the place is interpolated.
+    Up to `_MARK_RINGS` rings without contrast are passed over when two good ones follow: targets mark some spoke
+    widths by a ring without spokes. Reversed rings are not passed over. Where the contrast falls through the
+    threshold between two rings the place is interpolated.
     """
+    reversed_ = relative < -3.0 * sd
     k = int(np.flatnonzero(strong)[0])
-    while k > 0 and good[k - 1]:
-        k -= 1
+    while k > 0:
+        reach = 1 if good[k - 1] else next((m for m in range(2, _MARK_RINGS + 2) if good[max(k - m, 0)]), 0)
+        beyond = k - reach
+        if reach == 0 or beyond < 0:
+            break
+        if reach > 1 and (beyond < 1 or not good[beyond - 1] or reversed_[beyond:k].any()):
+            break
+        k = beyond
     if k > 0 and relative[k - 1] < threshold < relative[k]:
         share = (relative[k] - threshold) / (relative[k] - relative[k - 1])
         return float(half_period[k] + share * (half_period[k - 1] - half_period[k]))

@@ -31,7 +31,8 @@ def test_white_noise_has_flat_spectrum_of_its_variance(rng: np.random.Generator)
     noise = rng.normal(0, 0.05, (256, 300))
     spectrum = power_spectrum(noise + 5 * np.cos(np.arange(300) * 0.2), PIXEL)
     outer = spectrum.frequency_per_um > 10
-    assert spectrum.noise_floor == pytest.approx(0.05**2, rel=0.03)
+    assert spectrum.noise == "floor"
+    assert spectrum.noise_power == pytest.approx(np.full(len(spectrum.power), 0.05**2), rel=0.03)
     pull = (spectrum.power[outer] - 0.05**2) / spectrum.power_sd[outer]
     assert pull.std() == pytest.approx(1.0, abs=0.25)  # the stated scatter of a ring is the real one
     assert abs(pull.mean()) < 0.5
