@@ -20,6 +20,8 @@ __all__ = ["RingRecords", "SimulatorControls", "VacuumRecords"]
 
 _PERIOD_S = 0.5
 _OPEN = 1
+OPTICS = ("transfer", "coherent-sum")
+"""Fast images, or the exact sum over source points, which strong phase objects call for."""
 
 
 class RingRecords:
@@ -92,7 +94,7 @@ class VacuumRecords:
 
 
 class SimulatorControls:
-    """`Sim:*`: faults on demand.
+    """`Sim:*`: faults on demand, and how images are formed.
 
     Parameters
     ----------
@@ -132,13 +134,20 @@ class SimulatorControls:
         self._stall = StringPv("", rtyp="stringout", on_put=self._put_stall)
         self._disk_full = EnumPv(("No", "Full"), rtyp="bo", on_put=self._put_disk_full)
         self._drop_frames = DoublePv(0.0, precision=0, rtyp="ao", on_put=self._put_drop_frames)
+        self._optics = EnumPv(OPTICS, OPTICS.index(world.optics), rtyp="mbbo", on_put=self._put_optics)
         self.pvs: dict[str, Pv] = {
+            "Sim:Optics": self._optics,
             "Sim:BeamDump": self._beam_dump,
             "Sim:ShutterFault": self._shutter_fault,
             "Sim:Stall": self._stall,
             "Sim:DiskFull": self._disk_full,
             "Sim:DropFrames": self._drop_frames,
         }
+
+    def _put_optics(self, index: int) -> None:
+        self._on_command()
+        self._optics.post(index)
+        self._world.optics = "coherent-sum" if self._optics.text == "coherent-sum" else "transfer"
 
     def _put_beam_dump(self, value: int) -> None:
         self._on_command()

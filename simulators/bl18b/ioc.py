@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -33,6 +33,8 @@ _COUNTS_PER_AMPERE = 1e5 / 2e-9
 
 class WorldModel(Protocol):
     """What the records need of the beamline's physics."""
+
+    optics: Literal["transfer", "coherent-sum"]
 
     def ring_current_ma(self, t: float) -> float:
         """Return the stored current."""

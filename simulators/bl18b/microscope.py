@@ -90,7 +90,7 @@ class Microscope:
     specimen
         What stands on the stage.
     optics
-        ``transfer`` (fast) or ``coherent-sum`` (exact for thin specimens).
+        ``transfer`` (fast) or ``coherent-sum`` (exact for thin specimens); may be changed at any time.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Microscope:
         self._truth = truth
         self._path = path
         self._specimen = specimen
-        self._optics = optics
+        self.optics: Optics = optics
         self._transfers: Cache[imaging.Transfer] = Cache(8)
         self._responses: Cache[Responses] = Cache(4)
         self._layers: Cache[list[tuple[Material, Image]]] = Cache(2)
@@ -232,7 +232,7 @@ class Microscope:
         key = (
             *(round(v / step) for v in (grid.left_um, grid.top_um, sample.x_um, sample.y_um)),
             round(grid.pitch_um * 1e6), grid.shape, round(sample.theta_deg, 5), round(beam.energy_kev, 5),
-            _pupil_key(pupil), _source_key(beam.illumination), transfer.throughput,
+            _pupil_key(pupil), _source_key(beam.illumination), transfer.throughput, self.optics,
         )  # fmt: skip
         return self._relative.get(key, lambda: self._compute_relative(grid, pupil, source, transfer, beam, sample))
 
@@ -251,7 +251,7 @@ class Microscope:
         absorption, phase = self._wave(outlook, sample, beam.energy_kev)
         if float(np.ptp(phase)) == 0.0 and float(np.ptp(absorption)) == 0.0:  # no edge of the specimen in view
             return np.full(grid.shape, math.exp(-2.0 * float(absorption[0, 0])), np.float32)
-        if self._optics == "coherent-sum":
+        if self.optics == "coherent-sum":
             return self._coherent(grid, pupil, beam, sample, margin)
         fine = 1 if grid.pitch_um * 4.0 * pupil.cutoff_per_um <= 1.05 else 2
         wide = _widen(grid, margin, fine)

@@ -79,6 +79,15 @@ class World:
         if replay is not None:
             self._cameras["HR1"] = ReplayCamera(open_series(replay), inputs, self)
 
+    @property
+    def optics(self) -> Optics:
+        """How images are formed: ``transfer`` (fast) or ``coherent-sum`` (exact for thin specimens)."""
+        return self._microscope.optics
+
+    @optics.setter
+    def optics(self, optics: Optics) -> None:
+        self._microscope.optics = optics
+
     # -- ring -----------------------------------------------------------------------------------------------------
 
     def ring_current_ma(self, t: float) -> float:
