@@ -2,24 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from exitwave.analysis.resolution import ResolutionReport
     from exitwave.profiles.session import Session
+    from exitwave.profiles.storage.reader import RunReader
 
-__all__ = ["first_light", "first_light_command"]
+__all__ = ["Exposures", "PhaseTimes", "first_light_command", "measure"]
 
 ENERGY_KEV = 8.0
-EXPOSURE_S = 1.0
-NUM_FRAMES = 30
-DOSES = (1, 10, 30)
+REGION_PX = 1024
+"""Side of the square of the sensor that is read: with zone plate A, 10.7 um around the star's finest spokes."""
+SHAKER_UM = 10.0
+"""Amplitude that spreads the light over the field of view and not much further."""
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """What a radiograph is made of; even numbers, because everything is halved for the measurement."""
+
+    exposure_s: float
+    num_frames: int
+    num_flats: int
+    num_darks: int
+
+    @property
+    def total_s(self) -> float:
+        """Exposure of the sample."""
+        return self.exposure_s * self.num_frames
+
+
+MAIN = Exposures(3.0, 10, 10, 6)
+SHORTER = (Exposures(0.5, 2, 4, 4), Exposures(5.0, 2, 4, 4))
+
+
+@dataclass
+class PhaseTimes:
+    """Wall and processor time of this process, phase by phase, s."""
+
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure what happens inside."""
+        wall, processor = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.phases[name] = {
+                "wall_s": round(time.perf_counter() - wall, 2),
+                "cpu_s": round(time.process_time() - processor, 2),
+            }
+
+    def words(self) -> str:
+        """Return a table."""
+        rows = [f"{'phase':<16}{'wall s':>8}{'cpu s':>8}"]
+        rows += [f"{name:<16}{row['wall_s']:8.1f}{row['cpu_s']:8.1f}" for name, row in self.phases.items()]
+        return "\n".join(rows)
 
 
 def first_light_command(*, json_path: Path | None, out: Path, zone_plate: str, speed: float, seed: int) -> int:
@@ -32,128 +80,206 @@ def first_light_command(*, json_path: Path | None, out: Path, zone_plate: str, s
 
     console = Console(stderr=True, highlight=False)
     begin = time.perf_counter()
+    times = PhaseTimes()
     out.mkdir(parents=True, exist_ok=True)
+    # what does not read the address of the beamline when it is imported is imported while the beamline starts
+    threading.Thread(target=_import_analysis, daemon=True).start()
     with console.status("starting the simulated beamline"):
-        simulator = SimulatedBeamline("bl18b", ["--seed", str(seed), "--speed", str(speed)])
-        session = open_session("bl18b", simulator=simulator)
-    with session:
-        console.print(f"{len(session.beamline.devices)} devices after {time.perf_counter() - begin:.1f} s")
+        with times.phase("simulator"):
+            simulator = SimulatedBeamline("bl18b", ["--seed", str(seed), "--speed", str(speed)])
+        with times.phase("session"):
+            # No catalog: its server's start would take the processor from the images. The journal has the runs, and
+            # the next session's forwarder brings them into the catalog.
+            session = open_session("bl18b", simulator=simulator, services=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(session.close)
         with progress_bar() as progress:
-            figures, report = first_light(session, out, zone_plate, progress)
-    figures |= {"wall_s": round(time.perf_counter() - begin, 1), "speed": speed, "seed": seed}
+            console.print(f"{len(session.beamline.devices)} devices after {time.perf_counter() - begin:.1f} s")
+            from exitwave.profiles.progress import RunProgress
+
+            token = session.RE.subscribe(RunProgress(progress))
+            align(session, zone_plate, times)
+            # What follows is measured: images by the exact sum over source points, as strong phase objects need it.
+            _put(simulator.prefix + "Sim:Optics", "coherent-sum")
+            with times.phase("radiograph"):
+                uid = radiograph(session, MAIN)
+            with times.phase("analysis"):
+                figures, report = measure(session, uid, out)
+            first_picture_s = time.perf_counter() - begin
+            with times.phase("shorter"):
+                for exposures in SHORTER:
+                    figures |= dose_figures(session, radiograph(session, exposures))
+            session.RE.unsubscribe(token)
+        with times.phase("closing"):
+            stack.close()
+    figures |= {
+        "wall_s": round(time.perf_counter() - begin, 1),
+        "first_picture_s": round(first_picture_s, 1),
+        "phases": times.phases,
+        "speed": speed,
+        "seed": seed,
+    }
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=2) + "\n")
+    console.print(times.words())
     console.print(report.words())
-    for dose in DOSES:
-        console.print(
-            f"{dose:3d} s: half period {figures[f'resolution_{dose}s_nm']:.1f} nm, "
-            f"{figures[f'counts_{dose}s']:.0f} counts a pixel in the open field"
-        )
+    for dose in (*(f"{each.total_s:g}" for each in SHORTER), f"{MAIN.total_s:g}"):
+        half_period = figures[f"resolution_{dose}s_nm"]
+        said = "nothing above the noise" if half_period is None else f"half period {half_period:.1f} nm"
+        console.print(f"{dose:>3} s: {said}, {figures[f'counts_{dose}s']:.0f} counts a pixel in the open field")
     print(f"picture     {figures['picture']}")
     print(f"run         {figures['uid']}")
     print(f"resolution  {figures['resolution_nm']:.1f} +- {figures['resolution_sd_nm']:.1f} nm")
     return 0
 
 
-def first_light(
-    session: Session, out: Path, zone_plate: str, progress: Progress
-) -> tuple[dict[str, Any], ResolutionReport]:
-    """Align the microscope, image the star and measure it.
+def _import_analysis() -> None:
+    for name in ("analysis.correction", "analysis.resolution", "analysis.figures"):
+        importlib.import_module(f"exitwave.{name}")
+    importlib.import_module("matplotlib.figure")
 
-    Parameters
-    ----------
-    session : Session
-        On a beamline with a Siemens star in the beam.
-    out : Path
-        Folder for the picture.
-    zone_plate : str
-        Which zone plate.
-    progress : Progress
-        Shows how far it is.
+
+def _put(name: str, value: str) -> None:
+    """Set a control of the simulator itself."""
+    from ophyd import EpicsSignal
+
+    signal = EpicsSignal(name, name="control", string=True)
+    try:
+        signal.wait_for_connection(timeout=10)
+        signal.set(value).wait(timeout=10)
+    finally:
+        signal.destroy()
+
+
+def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
+    """Set energy and zone plate, and find the best pitch of the second crystal, condenser and focus."""
+    from exitwave.plans.alignment import FocusPass
+
+    engine, space = session.RE, session.namespace
+    with times.phase("settings"):
+        engine(space["set_energy"](ENERGY_KEV))
+        engine(space["select_zone_plate"](zone_plate))
+        session.instrument.condenser.shaker.amplitude.set(SHAKER_UM).wait(timeout=10)
+    with times.phase("rocking curve"):
+        engine(space["alignment"].rocking_curve(160.0, 33))
+    with times.phase("condenser"):
+        engine(space["alignment"].condenser(400.0, 11, region_px=512))
+    depth_um = session.instrument.microscope.zone_plate.depth_of_focus.get()
+    with times.phase("focus"):
+        passes = (FocusPass(480.0, 17, REGION_PX), FocusPass(12.0 * depth_um, 21, 512, "symmetry"))
+        engine(space["alignment"].zone_plate_focus(passes, exposure_s=0.3))
+
+
+def radiograph(session: Session, exposures: Exposures) -> str:
+    """Take a radiograph of the middle of the sensor; returns its uid."""
+    from exitwave.plans.pure.positions import central_region
+    from exitwave.plans.stubs import set_region
+
+    camera = session.instrument.microscope.camera
+    size = int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get())
+    session.RE(set_region(camera, *central_region(REGION_PX, *size)))
+    session.namespace["ion_chamber_0"].trigger().wait(timeout=10)
+    (uid,) = session.RE(
+        session.namespace["txm"].radiograph(
+            exposures.exposure_s,
+            exposures.num_frames,
+            num_flats=exposures.num_flats,
+            num_darks=exposures.num_darks,
+            md={"sample": {"name": "Siemens star"}},
+        )
+    )
+    return str(uid)
+
+
+def corrected_halves(run: RunReader) -> tuple[tuple[Any, Any], float]:
+    """Correct even and odd frames of a radiograph, each with the even and odd flats and darks.
 
     Returns
     -------
-    dict
-        Figures for the JSON file.
-    ResolutionReport
+    pair of float32 arrays (y, x)
+        Transmissions with nothing in common but the specimen.
+    float
+        Counts a pixel in the open field, of the whole exposure.
     """
-    from exitwave.profiles.progress import RunProgress
+    import numpy as np
 
-    engine, space = session.RE, session.namespace
-    token = engine.subscribe(RunProgress(progress))
-    engine(space["set_energy"](ENERGY_KEV))
-    engine(space["select_zone_plate"](zone_plate))
-    engine(space["alignment"].rocking_curve())
-    engine(space["alignment"].condenser())
-    engine(space["alignment"].zone_plate_focus())
-    space["ion_chamber_0"].trigger().wait(timeout=10)
-    (uid,) = engine(
-        space["txm"].radiograph(
-            EXPOSURE_S, NUM_FRAMES, num_flats=NUM_FRAMES, num_darks=10, md={"sample": {"name": "Siemens star"}}
-        )
-    )
-    engine.unsubscribe(token)
-    task = progress.add_task("resolution", total=len(DOSES) + 2)
-    return measure(session, uid, out, lambda: progress.advance(task))
+    from exitwave.analysis import correction
+
+    darks, flats, frames = (run.to_xarray(stream)["hr_camera"].data for stream in ("dark", "flat", "primary"))
+    halves = []
+    counts = 0.0
+    for k in (0, 1):
+        dark = correction.mean_frames(np.asarray(darks[i]) for i in range(k, len(darks), 2))
+        open_field = np.zeros_like(dark)
+        for i in range(k, len(flats), 2):
+            # hot pixels go with the dark, before zingers are looked for
+            open_field += correction.remove_zingers(np.asarray(flats[i], dtype=np.float32) - dark)[0]
+        open_field /= np.float32(len(range(k, len(flats), 2)))
+        correct = correction.FlatField(open_field + dark, dark)
+        total = np.zeros_like(dark)
+        for i in range(k, len(frames), 2):
+            total += correction.remove_zingers(correct(np.asarray(frames[i])))[0]
+        halves.append(total / np.float32(len(range(k, len(frames), 2))))
+        counts += 0.5 * float(np.median(open_field)) * len(frames)
+    return (halves[0], halves[1]), counts
 
 
-def measure(session: Session, uid: str, out: Path, step: Callable[[], None]) -> tuple[dict[str, Any], ResolutionReport]:
-    """Measure the resolution of a radiograph of a star against exposure, and draw it.
+def dose_figures(session: Session, uid: str) -> dict[str, Any]:
+    """Return half period (None where nothing rises above the noise) and counts, by the exposure in s."""
+    from exitwave.analysis.errors import FitError
+    from exitwave.analysis.resolution import power_spectrum
+
+    run = session.open_run(uid)
+    halves, counts = corrected_halves(run)
+    half_period: float | None = None
+    with contextlib.suppress(FitError):
+        limit_nm = run.start["outermost_zone_nm"] / 2
+        half_period = power_spectrum(
+            halves, run.start["pixel_size_nm"], noise="halves", limit_nm=limit_nm
+        ).half_period_nm
+    exposure = f"{run.start['exposure_s'] * run.start['num_points']:g}s"
+    return {f"resolution_{exposure}_nm": half_period, f"counts_{exposure}": counts}
+
+
+def measure(session: Session, uid: str, out: Path) -> tuple[dict[str, Any], ResolutionReport]:
+    """Measure the resolution of a radiograph of a star, and draw it.
 
     Returns
     -------
     dict
         ``uid``, ``picture``, ``resolution_nm`` and its standard deviation, ``frames``, ``photons_per_s`` (in front
-        of the first ion chamber), resolution and counts for each of `DOSES`, and the report's figures.
+        of the first ion chamber), and the report's figures.
     ResolutionReport
     """
-    import numpy as np
-
-    from exitwave.analysis import correction, figures
-    from exitwave.analysis.resolution import measure_resolution, power_spectrum
+    from exitwave.analysis import figures
+    from exitwave.analysis.resolution import measure_resolution
 
     run = session.open_run(uid)
-    dark = correction.mean_frames(run.to_xarray("dark")["hr_camera"].data)
-    flat = correction.mean_frames(run.to_xarray("flat")["hr_camera"].data)
-    correct = correction.FlatField(flat, dark)
-    limit_nm = run.start["outermost_zone_nm"] / 2
-    pixel_nm = run.start["pixel_size_nm"]
-    step()
-
-    frames = run.to_xarray("primary")["hr_camera"].data
-    halves = [np.zeros(frames.shape[1:], np.float32) for _ in range(2)]
-    result: dict[str, Any] = {}
-    open_counts = float(np.median(flat - dark))
-    for i in range(len(frames)):
-        image, _ = correction.remove_zingers(correct(np.asarray(frames[i])))
-        halves[i % 2] += image
-        if i + 1 in DOSES:
-            mean = (halves[0] + halves[1]) / np.float32(i + 1)
-            spectrum = power_spectrum(mean, pixel_nm, limit_nm=limit_nm)
-            result[f"resolution_{i + 1}s_nm"] = spectrum.half_period_nm
-            result[f"counts_{i + 1}s"] = open_counts * (i + 1)
-            step()
-    first = halves[0] / np.float32((len(frames) + 1) // 2)
-    second = halves[1] / np.float32(len(frames) // 2)
+    halves, counts = corrected_halves(run)
+    image = 0.5 * (halves[0] + halves[1])
+    start = run.start
     report = measure_resolution(
-        (halves[0] + halves[1]) / np.float32(len(frames)), pixel_nm, exposures=(first, second), limit_nm=limit_nm
+        image, start["pixel_size_nm"], exposures=halves, limit_nm=start["outermost_zone_nm"] / 2
     )
+    frames, exposure_s = int(start["num_points"]), float(start["exposure_s"])
     picture = figures.resolution_figure(
-        (halves[0] + halves[1]) / np.float32(len(frames)),
+        image,
         report,
         out / f"siemens-star-{uid[:8]}.png",
-        title=f"Siemens star, {run.start['energy_kev']:.3f} keV, zone plate {run.start['zone_plate']}, "
-        f"{len(frames)} x {run.start['exposure_s']:g} s",
+        title=f"Siemens star, {start['energy_kev']:.3f} keV, zone plate {start['zone_plate']}, "
+        f"{frames} x {exposure_s:g} s, pixel {start['pixel_size_nm']:.2f} nm",
     )
-    step()
     beam = run.to_xarray("beam")
-    result |= {
+    exposure = f"{exposure_s * frames:g}s"
+    result = {
         "uid": uid,
         "picture": str(picture),
         "resolution_nm": report.resolution_nm,
         "resolution_sd_nm": report.psd.half_period_sd_nm,
-        "frames": len(frames),
+        "frames": frames,
         "photons_per_s": float(beam["ion_chamber_0_photons_per_s"].values[-1]),
         **report.figures(),
+        f"resolution_{exposure}_nm": report.resolution_nm,
+        f"counts_{exposure}": counts,
     }
     return result, report
