@@ -342,12 +342,7 @@ class Camera(Device):
         self._acquired_before = int(self.cam.array_counter.get())
         self.frames_asked = 0
         self.hdf.capture.put(1)
-        _wait_until(
-            lambda: bool(self.hdf.capturing.get()) or self.hdf.write_status.get() == "Write error",
-            5,
-            f"{self.name}: file plugin did not start",
-        )
-        self._raise_on_write_error()
+        _wait_until(lambda: bool(self.hdf.capturing.get()), 5, f"{self.name}: file plugin did not start")
         self.acquisition = acquisition
         status.set_finished()
         return status
@@ -356,12 +351,6 @@ class Camera(Device):
         with self._lock:
             self._file, self._bundles, self._emitted = None, [], 0
         self.latest_frame.close()
-
-    def _raise_on_write_error(self) -> None:
-        if self.hdf.write_status.get() == "Write error":
-            raise CameraError(
-                f"{self.name}: frames can't be written: {self.hdf.write_message.get()}; look at {self.folder}"
-            )
 
     # -- points -----------------------------------------------------------------------------------------------
 
@@ -379,15 +368,29 @@ class Camera(Device):
         finished = threading.Event()
 
         def check(**_: Any) -> None:
-            if status.done:
+            if status.done or not finished.is_set():
                 return
-            if self.hdf.write_status.get() == "Write error":
-                status.fail(CameraError(f"{self.name}: frames can't be written: {self.hdf.write_message.get()}"))
-            elif finished.is_set():
-                # Frames that are missing are reported by the audit at the end of the burst.
-                written = int(self.hdf.num_captured.get())
-                if written >= target or written + self.num_dropped() >= target:
-                    status.finish()
+            # Frames that are missing are reported by the audit at the end of the burst.
+            written = int(self.hdf.num_captured.get())
+            if written >= target or written + self.num_dropped() >= target:
+                status.finish()
+
+        def write_failed() -> None:
+            status.fail(
+                CameraError(
+                    f"{self.name}: frames can't be written: {self.hdf.write_message.get()}; "
+                    "see to the disk and take the run again"
+                )
+            )
+
+        def write_status_changed(value: Any, **_: Any) -> None:
+            # An error that was there before is an old file's: the plugin clears it with its next file.
+            if value == "Write error":
+                write_failed()
+
+        def capture_changed(value: Any, **_: Any) -> None:
+            if not value and int(self.hdf.num_captured.get(use_monitor=False)) + self.num_dropped() < target:
+                write_failed()
 
         def acquired(_: Any) -> None:
             finished.set()
@@ -395,8 +398,8 @@ class Camera(Device):
 
         def expired(_: Any) -> None:
             timer.cancel()
-            self.hdf.num_captured.unsubscribe(captured_token)
-            self.hdf.write_status.unsubscribe(status_token)
+            for signal, token in tokens:
+                signal.unsubscribe(token)
 
         def late() -> None:
             status.fail(
@@ -406,8 +409,11 @@ class Camera(Device):
                 )
             )
 
-        captured_token = self.hdf.num_captured.subscribe(check, run=False)
-        status_token = self.hdf.write_status.subscribe(check, run=False)
+        tokens = [
+            (self.hdf.num_captured, self.hdf.num_captured.subscribe(check, run=False)),
+            (self.hdf.write_status, self.hdf.write_status.subscribe(write_status_changed, run=False)),
+            (self.hdf.capturing, self.hdf.capturing.subscribe(capture_changed, run=False)),
+        ]
         limit_s = 30 + 2 * num_frames * max(exposure_s, self.readout_s)
         timer = threading.Timer(limit_s, late)
         timer.daemon = True

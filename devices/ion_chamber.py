@@ -31,7 +31,8 @@ class IonChamber(Device):
         What reports the photon energy; without it ``photons_per_s`` is NaN.
     """
 
-    current = Cpt(EpicsSignalRO, "Current", kind="hinted", auto_monitor=True, doc="Ionisation current, A")
+    # Asked for and not monitored: a monitor may come after the end of the integration, with the next point's motion.
+    current = Cpt(EpicsSignalRO, "Current", kind="hinted", auto_monitor=False, doc="Ionisation current, A")
     photons_per_s = Cpt(ComputedSignal, func=lambda self: self._photons_per_s(), units="1/s", kind="normal")
     integration_time = Cpt(EpicsSignal, "IntegrationTime", kind="config", doc="Integration time, s")
     range = Cpt(EpicsSignal, "Range", kind="config", string=True, doc="Full scale")

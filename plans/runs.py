@@ -7,9 +7,10 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import MsgGenerator
+from bluesky.utils import FailedStatus, MsgGenerator
 
 import exitwave
+from exitwave.devices import ExitwaveError
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.stubs import beam_off, beam_on
 
@@ -69,8 +70,14 @@ def run_with_beam(
     """
 
     def inside() -> MsgGenerator[None]:
-        yield from beam_on(instrument)
-        yield from body()
+        try:
+            yield from beam_on(instrument)
+            yield from body()
+        except FailedStatus as error:
+            # What the device said is the reason of the run's end, not that some status failed.
+            if isinstance(error.__cause__, ExitwaveError):
+                raise error.__cause__ from error
+            raise
 
     def end() -> MsgGenerator[None]:
         # Light off first; what moves back may take its time.
