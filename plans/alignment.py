@@ -225,7 +225,7 @@ def energy_calibration(
             ratios.append(float(fitting.absorbance([current_0], [current_1])[0]))
             angles.append((yield from bps.rd(mono.bragg, default_value=optics.bragg_angle_deg(energy_kev))))
         visited_kev = np.array([optics.bragg_energy_kev(angle) for angle in angles])
-        edge = fitting.edge_by_model(visited_kev, ratios)
+        edge = fitting.edge_by_derivative(visited_kev, ratios)
         offset_change_deg = optics.bragg_angle_deg(edge_kev) - optics.bragg_angle_deg(edge.position)
         yield from _record_peak(result, edge.position, edge.position_sd, offset_change_deg, "edge")
         if apply:
