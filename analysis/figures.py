@@ -70,7 +70,7 @@ def _tidy(axes: Axes, x: str, y: str, title: str = "") -> None:
         axes.set_title(title, fontsize=8.5, color=INK, loc="left")
 
 
-def _legend(axes: Axes, place: Literal["best", "upper right", "center right"] = "best") -> None:
+def _legend(axes: Axes, place: Literal["best", "upper right", "upper left"] = "best") -> None:
     box = axes.legend(fontsize=6.5, loc=place, handlelength=1.6, facecolor="white", framealpha=0.85)
     box.get_frame().set_linewidth(0)
 
@@ -231,9 +231,12 @@ def _star_panel(axes: Axes, report: ResolutionReport) -> None:
     if wrong.any():
         axes.plot(x[wrong], y[wrong], "o", color=RED, ms=4, mfc="none", label="reversed")
     axes.axvline(star.smallest_resolved_nm, color=RED, lw=1.0, label=f"down to {star.smallest_resolved_nm:.1f} nm")
-    axes.set_xlim(left=0)
+    axes.set_xscale("log")
+    axes.set_xticks([10, 20, 50, 100, 200, 500, 1000], ["10", "20", "50", "100", "200", "500", "1000"])
+    axes.minorticks_off()
+    axes.set_xlim(0.95 * float(x[0]), 1.05 * float(x[-1]))
     _tidy(axes, "spoke half period (nm)", "contrast relative to coarse rings", f"Ring contrast, {star.n_spokes} spokes")
-    _legend(axes, "center right")
+    _legend(axes, "upper left")
 
 
 def _empty(axes: Axes, words: str) -> None:

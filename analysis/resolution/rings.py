@@ -73,8 +73,8 @@ class Rings:
     """Which ring each Fourier coefficient of an ``rfft2`` half plane belongs to.
 
     Rings beyond `n_bins` (the corners, above Nyquist) and the cross of axes (which collects row and column
-    artefacts of cameras) have the index -1; `slot` is the index plus one. `weight` (1, columns): how often a column of the half plane
-    stands in the full one.
+    artefacts of cameras) have the index -1; `slot` is the index plus one. `weight`: how often a coefficient of the
+    half plane stands in the full one.
     """
 
     slot: npt.NDArray[np.intp]

@@ -24,6 +24,8 @@ __all__ = ["StarContrast", "find_star_centre", "siemens_star"]
 
 Array = npt.NDArray[np.float64]
 _MARK_RINGS = 4
+# angle within which an edge must point at the centre, and how near it may be (part of the image's side), step by step
+_CENTRE_STEPS = ((np.inf, 0.0), (0.5, 0.2), (0.3, 0.2), (0.2, 0.15), (0.1, 0.1), (0.1, 0.05), *4 * ((0.1, 0.0),))
 
 
 @dataclass(frozen=True)
