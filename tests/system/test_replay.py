@@ -1,0 +1,71 @@
+"""Recorded series served as the camera: what comes out is what the file says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bluesky.plan_stubs as bps
+import h5py
+import numpy as np
+import pytest
+
+from exitwave.analysis import correction
+from exitwave.analysis.io import open_xradia
+from exitwave.profiles.session import Session, open_session
+from exitwave.profiles.simulation import SimulatedBeamline
+from exitwave.profiles.storage import DataFolder
+
+REALDATA = Path(os.environ.get("EXITWAVE_REALDATA", Path(__file__).resolve().parents[3] / "shared/data"))
+
+
+@contextmanager
+def _replay(file: Path, folder: Path) -> Iterator[Session]:
+    if not file.is_file():
+        pytest.skip(f"real measurement {file.name} is not there; set EXITWAVE_REALDATA")
+    arguments = ["--replay", str(file), "--speed", "20", "--prefix", f"{file.stem.upper()[:5]}:"]
+    simulator = SimulatedBeamline("bl18b", arguments, log=folder / "simulator.log")
+    with open_session("bl18b", data=DataFolder(folder / "data"), simulator=simulator, services=False) as session:
+        yield session
+
+
+def _radiograph_at(session: Session, theta_deg: float, num_darks: int, num_flats: int) -> dict[str, np.ndarray]:
+    def plan():  # type: ignore[no-untyped-def]
+        yield from bps.mv(session.namespace["sample"].theta, theta_deg)
+        return (yield from session.namespace["txm"].radiograph(0.2, 1, num_darks=num_darks, num_flats=num_flats))
+
+    (uid,) = session.RE(plan())
+    run = session.open_run(uid)
+    return {name: run.to_xarray(name)["hr_camera"].values for name in ("dark", "flat", "primary")}
+
+
+@pytest.mark.realdata
+@pytest.mark.timeout(120)
+def test_a_tooth_through_the_whole_chain_equals_the_file(tmp_path: Path) -> None:
+    path = REALDATA / "tomography/tooth.h5"
+    with _replay(path, tmp_path) as session, h5py.File(path) as file:
+        exchange = file["exchange"]
+        theta = exchange["theta"][:]
+        for index in (0, 57, 120):
+            frames = _radiograph_at(
+                session, float(theta[index]), len(exchange["data_dark"]), len(exchange["data_white"])
+            )
+            np.testing.assert_array_equal(frames["primary"][0], exchange["data"][index])
+            dark = exchange["data_dark"][:].astype(np.float64).mean(0)
+            flat = exchange["data_white"][:].astype(np.float64).mean(0)
+            direct = (exchange["data"][index].astype(np.float64) - dark) / (flat - dark)
+            ours = correction.flat_field(frames["primary"][0], frames["flat"], frames["dark"])
+            np.testing.assert_allclose(ours, direct, rtol=4 * np.finfo(np.float32).eps, atol=1e-6)
+
+
+@pytest.mark.realdata
+@pytest.mark.timeout(120)
+def test_a_chip_through_the_whole_chain_equals_the_file(tmp_path: Path) -> None:
+    path = REALDATA / "txm-xradia/txrm_test_chip_tomo.txrm"
+    with _replay(path, tmp_path) as session:
+        series = open_xradia(path)
+        for index in (0, 3, 6):
+            frames = _radiograph_at(session, float(series.angles_deg[index]), 1, 1)
+            np.testing.assert_array_equal(frames["primary"][0], np.asarray(series.frames[index]))
