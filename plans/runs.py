@@ -61,6 +61,8 @@ def run_with_beam(
 ) -> MsgGenerator[str]:
     """Stage devices, open a run, switch the beam on, do `body`; close the shutters whatever happens.
 
+    A photon shutter that was open before stays open after success, so that a series does not wait for it; the fast
+    shutter always closes, and after a failure both do.
     `cleanup` runs after the shutters are closed, even if one of them did not close.
 
     Returns
@@ -68,11 +70,14 @@ def run_with_beam(
     str
         The run's uid.
     """
+    keep_photon_shutter = False
 
     def inside() -> MsgGenerator[None]:
+        nonlocal keep_photon_shutter
         try:
-            yield from beam_on(instrument)
+            was_open = yield from beam_on(instrument)
             yield from body()
+            keep_photon_shutter = was_open
         except FailedStatus as error:
             # What the device said is the reason of the run's end, not that some status failed.
             if isinstance(error.__cause__, ExitwaveError):
@@ -81,7 +86,9 @@ def run_with_beam(
 
     def end() -> MsgGenerator[None]:
         # Light off first; what moves back may take its time.
-        yield from bpp.finalize_wrapper(beam_off(instrument), cleanup() if cleanup else bps.null())
+        yield from bpp.finalize_wrapper(
+            beam_off(instrument, keep_photon_shutter=keep_photon_shutter), cleanup() if cleanup else bps.null()
+        )
 
     return (
         yield from bpp.stage_wrapper(

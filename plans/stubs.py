@@ -154,18 +154,29 @@ def wait_for_beam(instrument: Instrument, *, poll_s: float = 2.0, limit_s: float
         waited_s += poll_s
 
 
-def beam_on(instrument: Instrument) -> MsgGenerator[None]:
-    """Wait for beam, switch the shaker on and open front end and photon shutter."""
+def beam_on(instrument: Instrument) -> MsgGenerator[bool]:
+    """Wait for beam, switch the shaker on and open front end and photon shutter.
+
+    Returns
+    -------
+    bool
+        Whether the photon shutter was open before.
+    """
     yield from wait_for_beam(instrument)
+    was_open = (yield from bps.rd(instrument.photon_shutter.status, default_value="Closed")) == "Open"
     yield from open_shutter(instrument.front_end_shutter)
     yield from open_shutter(instrument.photon_shutter)
     yield from bps.mv(instrument.condenser.shaker.enable, "On")
+    return was_open
 
 
-def beam_off(instrument: Instrument) -> MsgGenerator[None]:
+def beam_off(instrument: Instrument, *, keep_photon_shutter: bool = False) -> MsgGenerator[None]:
     """Close fast and photon shutter and stop the shaker, each of them whatever the others do."""
     failures = []
-    for shutter in (instrument.fast_shutter, instrument.photon_shutter):
+    shutters = (
+        [instrument.fast_shutter] if keep_photon_shutter else [instrument.fast_shutter, instrument.photon_shutter]
+    )
+    for shutter in shutters:
         try:
             yield from close_shutter(shutter)
         except ShutterError as error:

@@ -7,7 +7,6 @@ import pytest
 
 from exitwave.analysis import correction
 from exitwave.devices import CameraError, ExitwaveError
-
 from exitwave.plans.stubs import BeamLostError
 
 from .conftest import Beamline

@@ -1,0 +1,62 @@
+"""``make bench``: every figure beside its peer, measured in one run, printed and written as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+HERE = Path(__file__).resolve().parent
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"exitwave_bench_{name}", HERE / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no benchmark {name}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> int:
+    """Run the benchmarks that are named, or all of them."""
+    control, journal = _load("control"), _load("journal")
+    groups: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
+        "write": ("frames written and read back, 2048 x 2048, beside bare h5py", control.write_figures),
+        "overhead": ("a radiograph and a triggered point beyond their exposures", control.overhead_figures),
+        "flat": ("flat correction, 2048 x 2048, beside numpy and algotom", _load("correction").measure_flat_correction),
+        "journal": ("documents through journal and RunEngine", journal.journal_figures),
+        "tiled": ("a scan with Tiled killed, beside one with Tiled up", journal.tiled_down_figures),
+        "resolution": (
+            "the star's resolution against exposure, zone plate and defocus",
+            _load("resolution").resolution,
+        ),
+    }
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("groups", nargs="*", choices=[*groups, []], help="which, all without")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    chosen = parser.parse_args()
+    figures: dict[str, float] = {}
+    for name in chosen.groups or groups:
+        title, measure = groups[name]
+        begin = time.perf_counter()
+        print(f"{name}: {title}", flush=True)
+        result = measure()
+        for key, value in result.items():
+            print(f"  {key:<34} {value:.4g}" if isinstance(value, float | int) else f"  {key:<34} {value}")
+        print(f"  ({time.perf_counter() - begin:.0f} s)", flush=True)
+        figures |= result
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+        print(f"figures in {chosen.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
