@@ -161,12 +161,14 @@ def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
         engine(space["select_zone_plate"](zone_plate))
         session.instrument.condenser.shaker.amplitude.set(SHAKER_UM).wait(timeout=10)
     with times.phase("rocking curve"):
-        engine(space["alignment"].rocking_curve(160.0, 33))
+        engine(space["alignment"].rocking_curve(160.0, 25))
     with times.phase("condenser"):
-        engine(space["alignment"].condenser(400.0, 11, region_px=512))
+        engine(space["alignment"].condenser(400.0, 9, region_px=512))
     depth_um = session.instrument.microscope.zone_plate.depth_of_focus.get()
     with times.phase("focus"):
-        passes = (FocusPass(480.0, 17, REGION_PX), FocusPass(12.0 * depth_um, 21, 512, "symmetry"))
+        # The first may end on one of the two peaks that a phase specimen has beside focus, three depths away; the
+        # second has to reach over both from there.
+        passes = (FocusPass(480.0, 21, REGION_PX), FocusPass(14.0 * depth_um, 25, 512, "symmetry"))
         engine(space["alignment"].zone_plate_focus(passes, exposure_s=0.3))
 
 
@@ -179,7 +181,7 @@ def radiograph(session: Session, exposures: Exposures) -> str:
     size = int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get())
     session.RE(set_region(camera, *central_region(REGION_PX, *size)))
     session.namespace["ion_chamber_0"].trigger().wait(timeout=10)
-    (uid,) = session.RE(
+    result = session.RE(
         session.namespace["txm"].radiograph(
             exposures.exposure_s,
             exposures.num_frames,
@@ -188,7 +190,8 @@ def radiograph(session: Session, exposures: Exposures) -> str:
             md={"sample": {"name": "Siemens star"}},
         )
     )
-    return str(uid)
+    uids = result if isinstance(result, tuple) else result.run_start_uids
+    return str(uids[0])
 
 
 def corrected_halves(run: RunReader) -> tuple[tuple[Any, Any], float]:
