@@ -17,7 +17,7 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy -p exitwave
-	$(BIN)/mypy tests
+	$(BIN)/mypy --explicit-package-bases tests
 
 bench: $(VENV)/.bench-ready
 	$(BIN)/python tests/benchmarks --json bench.json

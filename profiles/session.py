@@ -87,8 +87,8 @@ def bind(
 
     signature = inspect.signature(plan)
     parameters = [p for name, p in signature.parameters.items() if name != "instrument"]
-    bound.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    del bound.__wrapped__  # type: ignore[attr-defined]
+    vars(bound)["__signature__"] = signature.replace(parameters=parameters)
+    del vars(bound)["__wrapped__"]
     return bound
 
 
