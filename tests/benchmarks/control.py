@@ -56,7 +56,7 @@ def write_figures(num_frames: int = 100, rounds: int = 7) -> dict[str, float]:
             return _rounds(session, folder, num_frames, rounds)
 
 
-def _camera_rate(camera, num_frames: int) -> float:  # type: ignore[no-untyped-def]
+def _camera_rate(camera, num_frames: int) -> float:
     """Frames/s written by the camera's file plugin and read back."""
     from exitwave.devices import Acquisition
 
@@ -76,7 +76,7 @@ def _camera_rate(camera, num_frames: int) -> float:  # type: ignore[no-untyped-d
     return num_frames / seconds
 
 
-def _rounds(session, folder: Path, num_frames: int, rounds: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _rounds(session, folder: Path, num_frames: int, rounds: int) -> dict[str, float]:
     from ophyd import EpicsSignal
 
     camera = session.namespace["hr_camera"]
@@ -128,7 +128,7 @@ def overhead_figures(exposure_s: float = 0.05, burst: int = 200, points: int = 1
 
             @bpp.stage_decorator([camera])
             @bpp.run_decorator(md={"plan_name": "points"})
-            def steps():  # type: ignore[no-untyped-def]
+            def steps():
                 yield from bps.prepare(camera, Acquisition(exposure_s), wait=True)
                 for _ in range(points + 1):
                     yield from bps.checkpoint()

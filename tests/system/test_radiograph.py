@@ -109,7 +109,7 @@ def test_a_beam_dump_ends_the_run_with_closed_shutters(beamline: Beamline) -> No
     beamline.RE(beamline.txm.radiograph(0.1, 1, num_flats=1, num_darks=1))
 
 
-def _close(beamline: Beamline):  # type: ignore[no-untyped-def]
+def _close(beamline: Beamline):
     from exitwave.plans import stubs
 
     yield from stubs.close_shutter(beamline.photon_shutter)

@@ -48,7 +48,7 @@ def test_refused_before_anything_moves(beamline: Beamline, name: str) -> None:
     request, words = CASES[name]
     moved: list[str] = []
     motors = [beamline.dcm.bragg, beamline.dcm.pitch, beamline.zone_plate_a.z, beamline.sample.x]
-    tokens = [(m, m.motor_is_moving.subscribe(lambda value, m=m, **_: value and moved.append(m.name))) for m in motors]
+    tokens = [(motor, motor.motor_is_moving.subscribe(_note_moves(motor.name, moved))) for motor in motors]
     runs_before = _num_runs(beamline)
     try:
         with pytest.raises((ValueError, OSError)) as caught:
@@ -62,6 +62,14 @@ def test_refused_before_anything_moves(beamline: Beamline, name: str) -> None:
         assert word in message, message
     assert not moved
     assert _num_runs(beamline) == runs_before, "no run is opened for a request that is refused"
+
+
+def _note_moves(name: str, moved: list[str]) -> Callable[..., None]:
+    def note(value: int, **_: object) -> None:
+        if value:
+            moved.append(name)
+
+    return note
 
 
 def _num_runs(beamline: Beamline) -> int:

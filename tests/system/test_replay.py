@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import bluesky.plan_stubs as bps
 import h5py
@@ -32,11 +33,11 @@ def _replay(file: Path, folder: Path) -> Iterator[Session]:
 
 
 def _radiograph_at(session: Session, theta_deg: float, num_darks: int, num_flats: int) -> dict[str, np.ndarray]:
-    def plan():  # type: ignore[no-untyped-def]
+    def plan():
         yield from bps.mv(session.namespace["sample"].theta, theta_deg)
         return (yield from session.namespace["txm"].radiograph(0.2, 1, num_darks=num_darks, num_flats=num_flats))
 
-    (uid,) = session.RE(plan())
+    (uid,) = cast(tuple[str, ...], session.RE(plan()))
     run = session.open_run(uid)
     return {name: run.to_xarray(name)["hr_camera"].values for name in ("dark", "flat", "primary")}
 
@@ -57,7 +58,7 @@ def test_a_tooth_through_the_whole_chain_equals_the_file(tmp_path: Path) -> None
             flat = exchange["data_white"][:].astype(np.float64).mean(0)
             direct = (exchange["data"][index].astype(np.float64) - dark) / (flat - dark)
             ours = correction.flat_field(frames["primary"][0], frames["flat"], frames["dark"])
-            np.testing.assert_allclose(ours, direct, rtol=4 * np.finfo(np.float32).eps, atol=1e-6)
+            np.testing.assert_allclose(ours, direct, rtol=4 * float(np.finfo(np.float32).eps), atol=1e-6)
 
 
 @pytest.mark.realdata
@@ -66,6 +67,7 @@ def test_a_chip_through_the_whole_chain_equals_the_file(tmp_path: Path) -> None:
     path = REALDATA / "txm-xradia/txrm_test_chip_tomo.txrm"
     with _replay(path, tmp_path) as session:
         series = open_xradia(path)
+        assert series.angles_deg is not None
         for index in (0, 3, 6):
             frames = _radiograph_at(session, float(series.angles_deg[index]), 1, 1)
             np.testing.assert_array_equal(frames["primary"][0], np.asarray(series.frames[index]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import types
 from pathlib import Path
 
 import bluesky.plans as bp
@@ -21,12 +22,11 @@ PLUGINS = [HDF5Plugin, HDF5Plugin_V34, HDF5Plugin_V35]
 
 
 def detector_class(cam_class, plugin_class, folder):
-    class Writer(plugin_class, FileStoreHDF5IterativeWrite):
-        pass
+    writer = types.new_class("Writer", (plugin_class, FileStoreHDF5IterativeWrite))
 
     class Detector(SingleTrigger, AreaDetector):
         cam = Component(cam_class, "cam1:")
-        hdf1 = Component(Writer, "HDF1:", write_path_template=str(folder), root="/")
+        hdf1 = Component(writer, "HDF1:", write_path_template=str(folder), root="/")
 
     return Detector
 

@@ -27,6 +27,7 @@ print(json.dumps(found))
 
 def start(*arguments):
     process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         raise AssertionError(process.communicate(timeout=10)[1])
@@ -100,6 +101,7 @@ def test_it_ends_with_its_parent():
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     with parent:
+        assert parent.stdout is not None
         child = json.loads(parent.stdout.readline())["pid"]
         parent.kill()
     deadline = time.monotonic() + 20

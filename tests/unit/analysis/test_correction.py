@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def plain(raw: np.ndarray, flat: np.ndarray, dark: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_equals_float64_to_rounding(rng: np.random.Generator, dtype: type) -> None:
-    raw = rng.integers(0, 65536, (3, 70, 65)).astype(dtype)
+    raw: np.ndarray = rng.integers(0, 65536, (3, 70, 65)).astype(dtype)
     flat = rng.integers(1000, 65536, (70, 65)).astype(np.uint16)
     dark = rng.integers(90, 110, (70, 65)).astype(np.uint16)
     expected = plain(raw, flat, dark)
@@ -61,8 +62,9 @@ def test_in_place_and_preallocated(rng: np.random.Generator) -> None:
     again = flat_field(raw, flat, dark, raw)
     assert again is raw
     np.testing.assert_allclose(raw, expected, rtol=ROUNDING)
+    float64: Any = np.empty((2, 8, 9))
     with pytest.raises(ShapeError, match="out"):
-        flat_field(raw, flat, dark, np.empty((2, 8, 9)))
+        flat_field(raw, flat, dark, float64)
 
 
 def test_dead_pixels_are_nan_or_what_was_asked() -> None:
@@ -82,14 +84,14 @@ def test_beam_decay_is_divided_out(rng: np.random.Generator) -> None:
     truth = rng.uniform(0.2, 1.0, (16, 16))
     raw = (truth * 20000 * beam[:, None, None] + 100).astype(np.float32)
     flat = np.full((16, 16), 20100.0)
-    got = flat_field(raw, flat, 100.0, beam_raw=beam, beam_flat=[1.0, 1.0])
+    got = flat_field(raw, flat, 100.0, beam_raw=beam, beam_flat=np.array([1.0, 1.0]))
     np.testing.assert_allclose(got, np.broadcast_to(truth, got.shape), rtol=1e-6)
     with pytest.raises(ShapeError, match="neither"):
         flat_field(raw, flat, 100.0, beam_raw=beam)
     with pytest.raises(OutOfRangeError, match="-1"):
         flat_field(raw, flat, 100.0, beam_raw=-1.0, beam_flat=1.0)
     with pytest.raises(ShapeError, match="3 frames"):
-        flat_field(raw, flat, 100.0, beam_raw=[1.0, 2.0], beam_flat=1.0)
+        flat_field(raw, flat, 100.0, beam_raw=np.array([1.0, 2.0]), beam_flat=1.0)
 
 
 def test_region_of_empty_beam() -> None:

@@ -107,6 +107,7 @@ def test_units_are_converted(tmp_path: Path) -> None:
         file["measurement/instrument/monochromator/energy"] = 8333.0
         file["measurement/instrument/monochromator/energy"].attrs["units"] = "eV"
     with open_data_exchange(tmp_path / "e.h5") as back:
+        assert back.angles_deg is not None
         np.testing.assert_allclose(back.angles_deg, [0.0, 180.0])
         assert back.energy_kev == pytest.approx(8.333)
     with h5py.File(tmp_path / "e.h5", "a") as file:
@@ -194,6 +195,7 @@ def test_real_xradia(realdata: Path) -> None:
     with open_series(realdata / "txm-xradia" / "txrm_test_chip_tomo.txrm") as chip:
         assert chip.frames.shape == (7, 256, 256)
         assert chip.frames.dtype == np.uint16
+        assert chip.angles_deg is not None
         np.testing.assert_allclose(chip.angles_deg, np.arange(-45, 46, 15), atol=0.05)
         assert chip.energy_kev == pytest.approx(9.2, abs=1e-3)
         assert chip.pixel_nm == pytest.approx(155.8, abs=0.05)

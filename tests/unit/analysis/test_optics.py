@@ -143,10 +143,10 @@ def test_import_is_light() -> None:
     """Devices import this module at once: neither it nor what it imports loads more than the standard library."""
     for module in (optics, errors):
         tree = ast.parse(inspect.getsource(module))
-        names = set()
+        names: set[str] = set()
         for node in tree.body:
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                names.add(node.module)
+                names.add(node.module or ".")
         assert names <= {"__future__", "math", "exitwave.analysis.errors"}

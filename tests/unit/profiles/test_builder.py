@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exitwave.profiles.builder import ProfileError, load_profile, profile_path
+from exitwave.profiles.schema import ZonePlateModel
 
 
 def _variant(tmp_path: Path, old: str, new: str) -> Path:
@@ -39,7 +40,8 @@ def test_the_shipped_profile_has_every_part_of_the_beamline() -> None:
         "TransmissionXrayMicroscope",
     } <= types
     plate = profile.devices["zone_plate_a"]
-    assert (plate.diameter_um, plate.outermost_zone_nm) == (125.0, 25.0)  # type: ignore[union-attr]
+    assert isinstance(plate, ZonePlateModel)
+    assert (plate.diameter_um, plate.outermost_zone_nm) == (125.0, 25.0)
 
 
 @pytest.mark.parametrize(

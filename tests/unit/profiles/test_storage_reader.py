@@ -77,6 +77,7 @@ def record(data: DataFolder, *, style: str, points: int = 4, per_point: int = 2,
             )
             journal("resource", resource.resource_doc)
         else:
+            assert run.compose_stream_resource is not None
             stream = run.compose_stream_resource(
                 data_key="image",
                 mimetype="application/x-hdf5",
@@ -86,7 +87,7 @@ def record(data: DataFolder, *, style: str, points: int = 4, per_point: int = 2,
             journal("stream_resource", stream.stream_resource_doc)
         for i in range(each):
             values: dict[str, Any] = {"current": (number * each + i) / 3}
-            filled = {}
+            filled: dict[str, bool | str] = {}
             if style == "classic":
                 datum = resource.compose_datum(datum_kwargs={"point_number": i})
                 journal("datum", datum)

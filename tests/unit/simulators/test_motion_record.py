@@ -18,7 +18,7 @@ class Bench:
     def __init__(self, **kwargs):
         self.axis = Axis(0.0, kwargs.pop("errors", None))
         self.motor = Motor(SETTINGS, SimClock(100.0), self.axis, **kwargs)
-        self.history = []
+        self.history: list[object] = []
         done = self.motor.fields["DMOV"]
         post = done.post
 
@@ -26,7 +26,7 @@ class Bench:
             self.history.append(value)
             post(value, **metadata)
 
-        done.post = record
+        vars(done)["post"] = record  # of this one field, not of its class
 
     def __getitem__(self, name):
         return self.motor.fields[name].now
@@ -246,8 +246,8 @@ def test_encoder_noise_is_in_the_readback_alone():
 
 def test_commands_are_announced_before_the_axis_changes():
     async def scenario(_):
-        seen = []
-        bench = Bench(on_command=lambda: seen.append(bench.axis.destination))
+        seen: list[float] = []
+        bench: Bench = Bench(on_command=lambda: seen.append(bench.axis.destination))
         await bench.put("VAL", 1.0)
         assert seen == [0.0]
 
