@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import optimize
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
 
@@ -23,13 +23,13 @@ __all__ = [
     "PeakFit",
     "absorbance",
     "edge_by_derivative",
-    "edge_by_model",
     "fit_peak",
 ]
 
 Array = npt.NDArray[np.float64]
 Numbers = Sequence[float] | Array
 SIGNIFICANT = 20.0
+TOP_LEVEL = 0.92
 EDGE_DEFINITION = "first inflection of the rising edge"
 
 
@@ -138,10 +138,11 @@ def absorbance(before: Numbers, after: Numbers) -> Array:
 
 @dataclass(frozen=True)
 class EdgePosition:
-    """Position of an absorption edge in the unit of the scan, with its standard deviation.
+    """Position of an absorption edge in the unit of the scan.
 
-    `step` is the height of the edge, `method` how it was found, `definition` what it means; `x` and
-    `derivative` are the curve on which it was found.
+    `position_sd` is statistical only: how far the noise of the scan moves the position. What smoothing shifts,
+    and what the energy scale is off, come on top of it. `step` is the height of the edge, `method` how it was
+    found, `definition` what it means; `x` and `derivative` are the curve on which it was found.
     """
 
     position: float
@@ -161,13 +162,13 @@ def _first_maximum(curve: Array, share: float) -> int:
     return int(hits[0]) + 1 if hits.size else int(np.argmax(curve))
 
 
-def _top(x: Array, y: Array, k: int, level: float = 0.92) -> float:
-    """Return the middle between the places where the peak at index k has fallen to `level` of its height.
+def _top(x: Array, y: Array, k: int) -> float:
+    """Return the middle between the places where the peak at index k has fallen to `TOP_LEVEL` of its height.
 
     The middle averages over the ripple that smoothing between scan points leaves on the very top. Where the
     curve does not fall that far before it rises again, the place of the highest value stands.
     """
-    limit = level * float(y[k])
+    limit = TOP_LEVEL * float(y[k])
     low = high = k
     while low > 0 and y[low] > limit:
         low -= 1
@@ -212,7 +213,8 @@ def edge_by_derivative(
     narrowest of 1.5 to 4.5 times the spacing around the steepest place for which the slope stands 20
     standard deviations above its noise: wider smoothing pulls the inflection towards a white line. The
     position is the middle of the derivative's peak at 92 % of its height. Its standard deviation is that of
-    200 repetitions with noise like the scan's, as its third differences show it.
+    200 repetitions with noise like the scan's, as its third differences show it: statistical only, without
+    the shift that smoothing gives an edge that is not symmetric.
 
     Parameters
     ----------
@@ -252,81 +254,3 @@ def edge_by_derivative(
     found = [_top(grid[near], column, int(np.argmax(column))) for column in again.T]
     step = float(value[-1] @ ys - value[0] @ ys)
     return EdgePosition(position, float(np.std(found)), step, "derivative", grid, derivative)
-
-
-def _edge_model(x: Array, p: Array, centre: float, kind: str) -> Array:
-    """Line below, another slope above, a rise at p[0] of width p[1], and a white line of share p[6]."""
-    t = (x - p[0]) / p[1]
-    rise = 0.5 + np.arctan(t) / math.pi if kind == "arctan" else 0.5 * (1.0 + special.erf(t))
-    u = (x - p[7]) / p[8]
-    peak = p[6] / (1.0 + u * u)
-    d = x - centre
-    return np.asarray(p[2] + p[3] * d + (p[4] + p[5] * d) * rise + peak)
-
-
-def edge_by_model(x: Numbers, mu: Numbers, *, first_share: float = 0.5) -> EdgePosition:
-    """Find an absorption edge by fitting a rise (arctan or erf, whichever fits better) between two lines.
-
-    A Lorentzian white line above the edge is part of the model where it lowers the residual significantly
-    (F > 10). The position is the first inflection of the fitted curve, not the parameter: with a white line
-    the two differ.
-
-    Parameters and errors are those of `edge_by_derivative`; at least 20 points.
-    """
-    xs, ys = _pairs(x, mu, 20, "edge scan")
-    rough = edge_by_derivative(xs, ys, first_share=first_share)
-    mid, span = rough.position, float(xs[-1] - xs[0])
-    scale = max(float(np.ptp(ys)), 1e-12)
-    width = max(3.0 * float(np.median(np.diff(xs))), span / 100.0)
-
-    def residual(free: Array, kind: str, white: bool) -> Array:
-        p = np.concatenate([free, [0.0, mid, 1.0]]) if not white else free
-        return np.asarray((_edge_model(xs, p, mid, kind) - ys) / scale)
-
-    low = [xs[0], 0.02 * width, -np.inf, -np.inf, 0.0, -np.inf]
-    high = [xs[-1], span, np.inf, np.inf, np.inf, np.inf]
-    start = [mid, width, float(ys[0]), 0.0, scale, 0.0]
-    best = None
-    for kind in ("arctan", "erf"):
-        plain = optimize.least_squares(residual, start, bounds=(low, high), args=(kind, False), x_scale="jac")
-        tries = [(plain, False)]
-        if len(xs) >= 30:
-            begin = [*plain.x, 0.1 * scale, min(mid + 2.0 * width, xs[-1]), width]
-            begin[1] = min(max(begin[1], 0.05 * width), 0.5 * span)
-            peak_low, peak_high = [*low, 0.0, mid - width, 0.1 * width], [*high, 5.0 * scale, xs[-1], 0.5 * span]
-            begin = [min(max(b, lo), hi) for b, lo, hi in zip(begin, peak_low, peak_high, strict=True)]
-            peaked = optimize.least_squares(
-                residual, begin, bounds=(peak_low, peak_high), args=(kind, True), x_scale="jac"
-            )
-            f_value = (plain.cost - peaked.cost) / 3.0 / max(peaked.cost / (len(xs) - 9.0), 1e-30)
-            if f_value > 10.0:
-                tries.append((peaked, True))
-        candidate = (tries[-1][0], kind, tries[-1][1])
-        if best is None or candidate[0].cost < best[0].cost:
-            best = candidate
-    if best is None or not best[0].success:
-        raise FitError("edge: the model fit did not settle")
-    fit, kind, white = best
-
-    grid = np.linspace(mid - 4.0 * width, mid + 4.0 * width, 4001)
-
-    def inflection(free: Array) -> tuple[float, Array]:
-        p = np.concatenate([free, [0.0, mid, 1.0]]) if not white else free
-        slope = np.gradient(_edge_model(grid, p, mid, kind), grid)
-        return _top(grid, slope, _first_maximum(slope, first_share), 0.9999), slope
-
-    position, slope = inflection(fit.x)
-    # propagate through the inflection numerically: gradient of the position in each parameter
-    variance = 2.0 * fit.cost / max(len(xs) - len(fit.x), 1)
-    jacobian = np.array(fit.jac, dtype=np.float64)
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * variance
-    gradient = np.zeros(len(fit.x))
-    for i, sd in enumerate(np.sqrt(np.maximum(np.diag(covariance), 0.0))):
-        if sd > 0.0:
-            shifted = fit.x.copy()
-            shifted[i] += 0.1 * sd
-            gradient[i] = (inflection(shifted)[0] - position) / (0.1 * sd)
-    sd = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0))
-    return EdgePosition(
-        position, sd, float(fit.x[4]), f"{kind} model" + (" with white line" if white else ""), grid, slope
-    )
