@@ -16,6 +16,7 @@ import numpy as np
 
 from exitwave.simulators.records.board import QUIET_S, Board
 from exitwave.simulators.records.detector_tables import COMPRESSIONS, data_type_name, hdf5_rows
+from exitwave.simulators.records.file_names import FileNames
 from exitwave.simulators.records.frame_queue import FrameQueue
 from exitwave.simulators.records.hdf_file import (
     BLOSC_CODECS,
@@ -70,6 +71,7 @@ class Hdf5Plugin:
         faults: WriteFaults,
     ) -> None:
         self.board = Board(hdf5_rows(port, source, sensor, data_type=data_type_name(dtype)))
+        self._names = FileNames(self.board)
         self._source = source
         self._attributes = tuple(attributes)
         self._faults = faults
@@ -90,9 +92,7 @@ class Hdf5Plugin:
 
     def _connect(self) -> None:
         board = self.board
-        board.check(["FilePath"], self._accept_path)
         board.check(["NumCapture", "NumFramesFlush", "QueueSize"], lambda value: max(0, value))
-        board.react(["CreateDirectory"], self._create_directory)
         board.react(["ArrayCounter"], lambda value: setattr(self, "_arrays", value))
         board.react(["DroppedArrays"], lambda value: setattr(self, "_dropped", value))
         board.on_put("Capture", self._put_capture)
@@ -221,7 +221,7 @@ class Hdf5Plugin:
     def _create(self, frame: Frame) -> FrameFile:
         board = self.board
         if board.value("LazyOpen_RBV") and self._temporary is None:
-            self._reserve()
+            self._temporary = self._names.reserve()
         if self._temporary is None:
             raise OSError(errno.ENOENT, "no file name was reserved", "")
         if self._faults.disk_full:
@@ -245,29 +245,10 @@ class Hdf5Plugin:
         shape = (int(frame.array.shape[0]), int(frame.array.shape[1]))
         return FrameFile(path, shape, frame.array.dtype, attributes=attributes, compression=compression, swmr=swmr)
 
-    def _reserve(self) -> None:
-        """Form the next file's name and move the file number on, as NDPluginFile does when it opens a file."""
-        board = self.board
-        directory, name = board.value("FilePath_RBV"), board.value("FileName_RBV")
-        number = board.value("FileNumber_RBV")
-        try:
-            full = board.value("FileTemplate_RBV") % (directory, name, number)
-        except (TypeError, ValueError) as error:
-            raise OSError(errno.EINVAL, f"FileTemplate does not take path, name and number: {error}", "") from None
-        if not directory or not os.path.isdir(directory):
-            raise OSError(errno.ENOENT, "FilePath does not exist", directory)
-        if not os.access(directory, os.W_OK):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES), directory)
-        values: dict[str, Any] = {"FullFileName_RBV": full, "WriteStatus": 0, "WriteMessage": ""}
-        if board.value("AutoIncrement_RBV"):
-            values |= {"FileNumber": number + 1, "FileNumber_RBV": number + 1}
-        board.later(values, urgent=True)
-        self._temporary = (Path(full + board.value("TempSuffix_RBV")), Path(full))
-
     def _write_alone(self, frames: Sequence[Frame]) -> None:
         """Write frames to a file of their own."""
         try:
-            self._reserve()
+            self._temporary = self._names.reserve()
             self._file = self._create(frames[0])
             for index in range(0, len(frames), _BATCH):
                 self._append(self._file, frames[index : index + _BATCH])
@@ -284,7 +265,7 @@ class Hdf5Plugin:
         board.later({"NumCaptured_RBV": 0, "WriteStatus": 0, "WriteMessage": ""})
         if board.value("FileWriteMode_RBV") == _STREAM and not board.value("LazyOpen_RBV"):
             try:
-                self._reserve()
+                self._temporary = self._names.reserve()
             except OSError as error:
                 self._capturing = True
                 self._fail(error)
@@ -340,27 +321,6 @@ class Hdf5Plugin:
         self._end_capture()
 
     # puts, in the event loop's thread ---------------------------------------------------------------------
-
-    def _accept_path(self, path: str) -> str:
-        path = path.strip()
-        if path and not path.endswith("/"):
-            path += "/"
-        levels = self.board.value("CreateDirectory_RBV")
-        if path and levels and not os.path.isdir(path):
-            self._make_directory(Path(path), abs(levels))
-        self.board.post(FilePathExists_RBV=int(bool(path) and os.path.isdir(path)))
-        return path
-
-    def _create_directory(self, _: int) -> None:
-        self._accept_path(self.board.value("FilePath_RBV"))
-
-    def _make_directory(self, path: Path, levels: int) -> None:
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        if len(missing) <= levels:
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                self.board.post(WriteStatus=1, WriteMessage=str(error)[:255])
 
     def _put_capture(self, value: int) -> Awaitable[None] | None:
         board = self.board

@@ -340,6 +340,16 @@ def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path, settings, said):
     run(tmp_path, scenario)
 
 
+def test_a_template_without_a_number_makes_one_name_for_all(tmp_path):
+    async def scenario(bench):
+        bench.plugin.board.set("FileTemplate", "%s%s.h5")
+        await (await bench.capture(2, 2))
+        assert bench.plugin.board.value("WriteStatus") == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["frames.h5"]
+
+    run(tmp_path, scenario)
+
+
 def test_compression_that_cannot_be_written_is_told(tmp_path):
     async def scenario(bench):
         bench.plugin.board.set("Compression", COMPRESSIONS.index("JPEG"))
