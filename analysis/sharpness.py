@@ -123,6 +123,7 @@ def fit_focus(
     sharpness: Sequence[float] | Array,
     *,
     method: Literal["symmetry", "peak"] = "symmetry",
+    within: float | None = None,
     seed: int = 0,
 ) -> FocusFit:
     """Find the focus in a sharpness curve.
@@ -138,6 +139,9 @@ def fit_focus(
     ----------
     z, sharpness : (n >= 5,), for "symmetry" n >= 9 is advised
         Any order, spacing may vary; the unit of z is that of the result.
+    within : float, optional
+        For "symmetry": how far from the middle of the range focus may lie, where an earlier scan has told. A
+        peak beside focus is symmetric in itself, and in a short range as good as the true centre.
     seed : int
         Of the noise that the uncertainty is estimated with.
 
@@ -157,7 +161,7 @@ def fit_focus(
     x, y = positions[order], values[order]
     smooth = np.convolve(np.pad(y, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     top = int(np.argmax(smooth))
-    if top in (0, len(x) - 1) or int(np.argmax(y)) in (0, len(x) - 1):
+    if within is None and (top in (0, len(x) - 1) or int(np.argmax(y)) in (0, len(x) - 1)):
         end = "low" if top < len(x) / 2 else "high"
         raise FitError(f"focus: sharpest at the {end} end of [{x[0]:g}, {x[-1]:g}]; move the range that way")
     base, height = float(y.min()), float(smooth[top] - y.min())
@@ -168,13 +172,13 @@ def fit_focus(
     highest, highest_sd, width, model = _fit_peak(x, y, smooth, top, base)
     best, best_sd, likeness = highest, highest_sd, 1.0
     if method == "symmetry":
-        best, likeness = _mirror(x, y, base)
+        best, likeness = _mirror(x, y, base, within=within)
         margin = 0.2 * float(x[-1] - x[0])
         if not x[0] + margin < best < x[-1] - margin:
             raise FitError(f"focus: near {best:.4g}, in the outer fifth of [{x[0]:g}, {x[-1]:g}]; move the range there")
         noise = _residual(x, y, scatter)
         random = np.random.default_rng(seed)
-        again = [_mirror(x, y + random.normal(0.0, noise, len(y)), base, best)[0] for _ in range(24)]
+        again = [_mirror(x, y + random.normal(0.0, noise, len(y)), base, near=best)[0] for _ in range(24)]
         best_sd = float(np.std(again))
         model = np.asarray(np.interp(2.0 * best - x, x, y, left=np.nan, right=np.nan))
     restored = np.empty_like(model)
@@ -189,7 +193,9 @@ def _residual(x: Array, y: Array, scatter: float) -> float:
     return min(scatter, 1.4826 / norm * float(np.median(np.abs(fourth))))
 
 
-def _mirror(x: Array, y: Array, base: float, near: float | None = None) -> tuple[float, float]:
+def _mirror(
+    x: Array, y: Array, base: float, *, near: float | None = None, within: float | None = None
+) -> tuple[float, float]:
     """Return the centre of symmetry of sqrt(y - base) and the likeness there.
 
     Candidates are the summits of the curve's convolution with itself: each peak, and the middle between
@@ -206,6 +212,11 @@ def _mirror(x: Array, y: Array, base: float, near: float | None = None) -> tuple
     place = np.linspace(x[0], x[-1], len(whole))
     summit = np.flatnonzero((whole[1:-1] >= whole[:-2]) & (whole[1:-1] > whole[2:])) + 1
     candidates = [k for k in summit if whole[k] > 0.3 * whole.max()]
+    if within is not None:
+        middle = 0.5 * float(x[0] + x[-1])
+        candidates = [k for k in summit if abs(float(place[k]) - middle) <= within]
+        if not candidates:
+            raise FitError(f"focus: no centre of symmetry within {within:.3g} of {middle:.6g}; scan a wider range")
     found = [_likeness(curve, x, float(place[k])) for k in candidates]
     return max(found, key=lambda one: one[1])
 

@@ -38,23 +38,46 @@ __all__ = ["FOCUS_PASSES", "FocusPass", "condenser", "energy_calibration", "rock
 
 @dataclass(frozen=True)
 class FocusPass:
-    """One pass of a search for focus: its range, positions, the region looked at, and what counts as focus."""
+    """One pass of a search for focus.
+
+    Parameters
+    ----------
+    span_um : float
+        Range of the zone plate's z.
+    num : int
+        Positions.
+    region_px : int
+        Side of the square in the middle of the sensor that is looked at.
+    method : {"symmetry", "peak"}
+        What counts as focus, see `exitwave.plans.txm.through_focus`.
+    exposure_s : float
+        Exposure of each image.
+    within_um : float, optional
+        How far from the middle focus may be, where the pass before has told.
+    """
 
     span_um: float
     num: int
     region_px: int
     method: Literal["symmetry", "peak"] = "peak"
+    exposure_s: float = 1.0
+    within_um: float | None = None
 
 
 # Far from focus only the coarsest structure is left, and there is little of it in a small region.
-FOCUS_PASSES = (FocusPass(1600.0, 21, 2048), FocusPass(240.0, 21, 1024), FocusPass(100.0, 25, 1024, "symmetry"))
+# The last one sees the finest structure, where the middle of the two peaks beside focus is least off.
+FOCUS_PASSES = (
+    FocusPass(1600.0, 21, 2048),
+    FocusPass(240.0, 21, 1024),
+    FocusPass(112.0, 25, 1024, "symmetry"),
+    FocusPass(64.0, 21, 1024, "symmetry", within_um=10.0),
+)
 
 
 def zone_plate_focus(
     instrument: Instrument,
     passes: Sequence[FocusPass] = FOCUS_PASSES,
     *,
-    exposure_s: float = 1.0,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
     """Find focus, from coarse to fine, and record it in the focus calibration of the zone plate.
@@ -64,8 +87,6 @@ def zone_plate_focus(
     instrument : Instrument
     passes : sequence of FocusPass
         From coarse to fine; each is centred on what the one before found.
-    exposure_s : float
-        Exposure of each image.
 
     Returns
     -------
@@ -89,10 +110,11 @@ def zone_plate_focus(
             instrument,
             one.span_um,
             one.num,
-            exposure_s,
+            one.exposure_s,
             None,
             one.region_px,
             one.method,
+            one.within_um,
             True,
             "zone_plate_focus",
             md,

@@ -167,6 +167,7 @@ def through_focus(
             centre_mm,
             region_px,
             method,
+            None,
             move_to_best,
             "through_focus",
             md,
@@ -183,6 +184,7 @@ def _through_focus(
     centre_mm: float | None,
     region_px: int,
     method: Literal["symmetry", "peak"],
+    within_um: float | None,
     move_to_best: bool,
     plan_name: str,
     md: Mapping[str, Any] | None,
@@ -229,7 +231,9 @@ def _through_focus(
             yield from bps.mv(microscope.sharpness, measures[-1])
             yield from record("primary", axis, microscope.sharpness, camera)
         yield from close_shutter(instrument.fast_shutter)
-        best = sharpness.fit_focus(positions, measures, method=method)
+        best = sharpness.fit_focus(
+            positions, measures, method=method, within=None if within_um is None else within_um * 1e-3
+        )
         if found is not None:
             found(best.best, best.best_sd)
         yield from bps.mv(microscope.focus_result.best, best.best)

@@ -8,11 +8,11 @@ from typing import Any
 __all__ = ["check_command", "queue_command", "runs_command", "session_command", "show_command"]
 
 
-def _start_simulator(profile: str, prefix: str | None, frames: bool = True) -> Any:
+def _start_simulator(profile: str, prefix: str | None, seed: int = 18, speed: float = 1.0) -> Any:
     from exitwave.profiles.simulation import SimulatedBeamline
 
-    arguments = ["--prefix", prefix] if prefix else []
-    return SimulatedBeamline(Path(profile).stem, arguments)
+    arguments = ["--seed", str(seed), "--speed", str(speed)]
+    return SimulatedBeamline(Path(profile).stem, [*arguments, "--prefix", prefix] if prefix else arguments)
 
 
 def check_command(profile: str, *, prefix: str | None, timeout_s: float, simulate: bool) -> int:
@@ -55,7 +55,9 @@ def check_command(profile: str, *, prefix: str | None, timeout_s: float, simulat
         return 1 if failed else 0
 
 
-def session_command(profile: str, *, prefix: str | None, simulate: bool, command: str | None) -> int:
+def session_command(
+    profile: str, *, prefix: str | None, simulate: bool, seed: int, speed: float, command: str | None
+) -> int:
     """Open IPython with the session's namespace; with `command`, run that and leave."""
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.terminal.ipapp import TerminalIPythonApp
@@ -63,7 +65,7 @@ def session_command(profile: str, *, prefix: str | None, simulate: bool, command
 
     from exitwave.profiles.session import open_session
 
-    simulator = _start_simulator(profile, prefix) if simulate else None
+    simulator = _start_simulator(profile, prefix, seed, speed) if simulate else None
     with open_session(profile, prefix=prefix, simulator=simulator) as session:
         if command is not None:
             InteractiveShell.clear_instance()

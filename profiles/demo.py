@@ -22,8 +22,6 @@ __all__ = ["Exposures", "PhaseTimes", "first_light_command", "measure"]
 ENERGY_KEV = 8.0
 REGION_PX = 1024
 """Side of the square of the sensor that is read: with zone plate A, 10.7 um around the star's finest spokes."""
-SHAKER_UM = 10.0
-"""Amplitude that spreads the light over the field of view and not much further."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,6 @@ def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
     with times.phase("settings"):
         engine(space["set_energy"](ENERGY_KEV))
         engine(space["select_zone_plate"](zone_plate))
-        session.instrument.condenser.shaker.amplitude.set(SHAKER_UM).wait(timeout=10)
     with times.phase("rocking curve"):
         engine(space["alignment"].rocking_curve(160.0, 25))
     with times.phase("condenser"):
@@ -168,8 +165,12 @@ def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
     with times.phase("focus"):
         # The first may end on one of the two peaks that a phase specimen has beside focus, three depths away; the
         # second has to reach over both from there.
-        passes = (FocusPass(480.0, 21, REGION_PX), FocusPass(14.0 * depth_um, 25, 512, "symmetry"))
-        engine(space["alignment"].zone_plate_focus(passes, exposure_s=0.3))
+        passes = (
+            FocusPass(480.0, 21, REGION_PX, exposure_s=0.3),
+            FocusPass(14.0 * depth_um, 25, 512, "symmetry", exposure_s=0.3),
+            FocusPass(8.0 * depth_um, 21, 512, "symmetry", exposure_s=1.0, within_um=1.25 * depth_um),
+        )
+        engine(space["alignment"].zone_plate_focus(passes))
 
 
 def radiograph(session: Session, exposures: Exposures) -> str:

@@ -182,7 +182,7 @@ class Bl18bIoc:
     def _shaker_records(self) -> dict[str, Any]:
         timelines: dict[str, Timeline[Any]] = {
             "enable": Timeline(False),
-            "amplitude": Timeline(30.0),
+            "amplitude": Timeline(10.0),
             "frequency": Timeline(20.0),
         }
         running = EnumPv(("Stopped", "Running"), writable=False, rtyp="bi")
@@ -203,7 +203,7 @@ class Bl18bIoc:
             return put
 
         enable = EnumPv(("Off", "On"), rtyp="bo", on_put=put_enable)
-        amplitude = DoublePv(30.0, units="um", precision=2, limits=(0.0, 100.0), rtyp="ao")
+        amplitude = DoublePv(10.0, units="um", precision=2, limits=(0.0, 100.0), rtyp="ao")
         frequency = DoublePv(20.0, units="Hz", precision=2, limits=(0.0, 100.0), rtyp="ao")
         amplitude.on_put = put_number("amplitude", amplitude, 100.0)
         frequency.on_put = put_number("frequency", frequency, 100.0)

@@ -49,12 +49,16 @@ def session(
     profile: ProfileName = "bl18b",
     prefix: Prefix = None,
     simulated: Simulate = False,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated beamline's hidden errors.")] = 18,
+    speed: Annotated[float, typer.Option(help="How much faster than real the simulated clock runs.")] = 10.0,
     command: Annotated[str | None, typer.Option("-c", help="Run this and leave.")] = None,
 ) -> None:
     """Open an IPython session with devices, plans, RE and catalog."""
     from exitwave.profiles.commands import session_command
 
-    raise typer.Exit(session_command(profile, prefix=prefix, simulate=simulated, command=command))
+    raise typer.Exit(
+        session_command(profile, prefix=prefix, simulate=simulated, seed=seed, speed=speed, command=command)
+    )
 
 
 @app.command()
@@ -62,7 +66,7 @@ def demo(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("."),
     zone_plate: Annotated[str, typer.Option(help="A or B.")] = "A",
-    speed: Annotated[float, typer.Option(help="How much faster than real the simulated clock runs.")] = 10.0,
+    speed: Annotated[float, typer.Option(help="How much faster than real the simulated clock runs.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Seed of the simulated beamline's hidden errors.")] = 18,
 ) -> None:
     """Simulate the beamline, align it, image a Siemens star and measure the resolution."""
