@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -25,7 +26,7 @@ def test_travel_is_continuous_and_ends_at_rest_on_target(start, velocity, target
     assert segments[0].start_s == 3.0
     assert segments[0].position == start
     assert segments[-1].at(segments[-1].end_s) == pytest.approx(target, abs=1e-8 * scale)
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in itertools.pairwise(segments):
         assert before.end_s == pytest.approx(after.start_s, abs=1e-9)
         assert before.at(before.end_s) == pytest.approx(after.position, abs=1e-8 * scale)
         ending = before.velocity + before.acceleration * before.duration_s
