@@ -37,6 +37,7 @@ def main() -> int:
             "the star's resolution against exposure, zone plate and defocus",
             _load("resolution").resolution,
         ),
+        "world": ("the simulated microscope: frames/s beside the targets, photons", _load("world").world_figures),
     }
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("groups", nargs="*", choices=[*groups, []], help="which, all without")
