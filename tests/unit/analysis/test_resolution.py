@@ -96,8 +96,8 @@ def test_pure_noise_has_no_cutoff(rng: np.random.Generator) -> None:
 def test_ring_correlation_of_known_ratio(rng: np.random.Generator) -> None:
     # white signal of variance s2 and noise n2: expected correlation s2 / (s2 + n2) in every ring
     signal = rng.normal(0, 1, (256, 256))
-    pair = [signal + rng.normal(0, 0.7, signal.shape) for _ in range(2)]
-    frc = fourier_ring_correlation(*pair, PIXEL)
+    first, second = (signal + rng.normal(0, 0.7, signal.shape) for _ in range(2))
+    frc = fourier_ring_correlation(first, second, PIXEL)
     pull = (frc.correlation[5:] - 1 / 1.49) / frc.correlation_sd[5:]
     assert pull.std() == pytest.approx(1.0, abs=0.3)
     assert frc.limited_by_pixel_one_seventh
@@ -107,8 +107,8 @@ def test_ring_correlation_of_known_ratio(rng: np.random.Generator) -> None:
 def test_ring_correlation_crosses_where_signal_fades(rng: np.random.Generator, scenes: ModuleType) -> None:
     f = scenes.radius_per_um((384, 384))
     signal = scenes.through_lens(rng.normal(0, 1, f.shape), np.exp(-((f / 20.0) ** 2) / 2))
-    pair = [signal + rng.normal(0, 0.3, signal.shape) for _ in range(2)]
-    frc = fourier_ring_correlation(*pair, PIXEL)
+    first, second = (signal + rng.normal(0, 0.3, signal.shape) for _ in range(2))
+    frc = fourier_ring_correlation(first, second, PIXEL)
     # spectrum exp(-(f/20)^2) against 0.09: the correlation is 1/7 where it is 0.09 / 6
     crossing = 20 * math.sqrt(math.log(6 / 0.09))
     assert frc.one_seventh_nm == pytest.approx(500 / crossing, abs=3 * frc.one_seventh_sd_nm)
