@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from caproto import (
     AccessRights,
@@ -67,14 +67,44 @@ def _drive(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("a channel's queue was expected to be unbounded")
 
 
-class Pv:
+class PvOptions(TypedDict, total=False):
+    """What every channel can be given.
+
+    Attributes
+    ----------
+    writable : bool
+        Whether clients may put to it; they may if left out.
+    on_put : callable, optional
+        Takes their puts; without it the value is posted as it comes.
+    alarm : ChannelAlarm, optional
+        Shared by the channels of one record; one of its own if left out.
+    rtyp : str
+        Type of record that it passes itself off as.
+    description : str
+        Its DESC.
+    """
+
+    writable: bool
+    on_put: PutHandler | None
+    alarm: ChannelAlarm | None
+    rtyp: str
+    description: str
+
+
+class Pv(ChannelData):
     """What the channels below add to caproto's: access, a put handler and a synchronous `post`."""
 
-    writable: bool = True
-    on_put: PutHandler | None = None
+    record_type = "caproto"
     _data: dict[str, Any]
     _queues: dict[Any, Any]
     alarm: ChannelAlarm
+
+    def __init__(self, value: Any, options: PvOptions, **channel: Any) -> None:
+        rtyp = options.get("rtyp", self.record_type)
+        super().__init__(value=value, alarm=options.get("alarm"), reported_record_type=rtyp, **channel)
+        self.writable = options.get("writable", True)
+        self.on_put = options.get("on_put")
+        self._data["description"] = options.get("description", "")
 
     def check_access(self, hostname: str, username: str) -> AccessRights:
         """Return READ, and WRITE unless the record alone sets this channel."""
@@ -84,7 +114,7 @@ class Pv:
         self, value: Any, *, flags: int = 0, verify_value: bool = True, update_fields: bool = True, **metadata: Any
     ) -> None:
         """Hand a client's put to the record; return when the record calls it complete."""
-        value = self._normal(self.preprocess_value(value))  # type: ignore[attr-defined]
+        value = self._normal(self.preprocess_value(value))
         if self.on_put is None:
             self.post(value)
             return
@@ -128,7 +158,7 @@ class Pv:
 
     def tell(self, mask: SubscriptionType = _POSTED) -> None:
         """Send the present value, alarm and metadata to those who subscribed to what is in `mask`."""
-        self._content.clear()  # type: ignore[attr-defined]
+        self._content.clear()
         if self._queues:
             _drive(self._publish_to(mask))
 
@@ -138,13 +168,9 @@ class Pv:
         for queue, syncs in self._queues.items():
             for data_types in syncs.values():
                 for type_name, specs in data_types.items():
-                    wanted = tuple(
-                        spec
-                        for spec in specs
-                        if spec.mask & mask and self._is_eligible(spec)  # type: ignore[attr-defined]
-                    )
+                    wanted = tuple(spec for spec in specs if spec.mask & mask and self._is_eligible(spec))
                     if wanted:
-                        content = await self._read(_channel_type_by_name[type_name])  # type: ignore[attr-defined]
+                        content = await self._read(_channel_type_by_name[type_name])
                         await queue.put(SubscriptionUpdate(wanted, *content, mask, None))
 
     def describe(self, **metadata: Any) -> None:
@@ -170,8 +196,8 @@ class Pv:
         if field in {"DISA", "DISV"}:
             return ShortPv(0 if field == "DISA" else 1)
         if field in {"DESC", "EGU", "RTYP"}:
-            rtyp = self.reported_record_type  # type: ignore[attr-defined]
-            text = {"DESC": data.get("description", ""), "EGU": data.get("units", ""), "RTYP": rtyp}[field]
+            rtyp = self.reported_record_type
+            text = {"DESC": data["description"], "EGU": data.get("units", ""), "RTYP": rtyp}[field]
             return StringPv(text, writable=field == "DESC")
         if field == "PREC":
             return ShortPv(int(data.get("precision", 0)), writable=False)
@@ -179,14 +205,10 @@ class Pv:
         return DoublePv(float(data.get(f"{side}_ctrl_limit", 0.0)), writable=False)
 
 
-def _common(pv: Pv, writable: bool, on_put: PutHandler | None, description: str) -> None:
-    pv.writable = writable
-    pv.on_put = on_put
-    pv._data["description"] = description
-
-
 class DoublePv(Pv, ChannelDouble):
     """A double with units, precision and control limits (0, 0: none)."""
+
+    record_type = "ai"
 
     def __init__(
         self,
@@ -195,88 +217,49 @@ class DoublePv(Pv, ChannelDouble):
         units: str = "",
         precision: int = 3,
         limits: tuple[float, float] = (0.0, 0.0),
-        writable: bool = True,
-        on_put: PutHandler | None = None,
-        alarm: ChannelAlarm | None = None,
-        rtyp: str = "ai",
-        description: str = "",
+        **options: Unpack[PvOptions],
     ) -> None:
-        ChannelDouble.__init__(
-            self,
-            value=float(value),
+        low, high = limits
+        super().__init__(
+            float(value),
+            options,
             units=units,
             precision=precision,
-            lower_ctrl_limit=limits[0],
-            upper_ctrl_limit=limits[1],
-            lower_disp_limit=limits[0],
-            upper_disp_limit=limits[1],
-            alarm=alarm,
-            reported_record_type=rtyp,
+            lower_ctrl_limit=low,
+            upper_ctrl_limit=high,
+            lower_disp_limit=low,
+            upper_disp_limit=high,
         )
-        _common(self, writable, on_put, description)
 
     def _normal(self, value: Any) -> float:
         return float(value)
 
 
-class LongPv(Pv, ChannelInteger):
+class _IntegerPv(Pv):
+    record_type = "longin"
+
+    def __init__(self, value: int = 0, *, units: str = "", **options: Unpack[PvOptions]) -> None:
+        super().__init__(int(value), options, units=units)
+
+    def _normal(self, value: Any) -> int:
+        return int(value)
+
+
+class LongPv(_IntegerPv, ChannelInteger):
     """A 32-bit integer."""
 
-    def __init__(
-        self,
-        value: int = 0,
-        *,
-        units: str = "",
-        writable: bool = True,
-        on_put: PutHandler | None = None,
-        alarm: ChannelAlarm | None = None,
-        rtyp: str = "longin",
-        description: str = "",
-    ) -> None:
-        ChannelInteger.__init__(self, value=int(value), units=units, alarm=alarm, reported_record_type=rtyp)
-        _common(self, writable, on_put, description)
 
-    def _normal(self, value: Any) -> int:
-        return int(value)
-
-
-class ShortPv(Pv, ChannelShort):
+class ShortPv(_IntegerPv, ChannelShort):
     """A 16-bit integer."""
-
-    def __init__(
-        self,
-        value: int = 0,
-        *,
-        units: str = "",
-        writable: bool = True,
-        on_put: PutHandler | None = None,
-        alarm: ChannelAlarm | None = None,
-        rtyp: str = "longin",
-        description: str = "",
-    ) -> None:
-        ChannelShort.__init__(self, value=int(value), units=units, alarm=alarm, reported_record_type=rtyp)
-        _common(self, writable, on_put, description)
-
-    def _normal(self, value: Any) -> int:
-        return int(value)
 
 
 class EnumPv(Pv, ChannelEnum):
     """An enumeration, kept as the index of its state."""
 
-    def __init__(
-        self,
-        states: Sequence[str],
-        value: int = 0,
-        *,
-        writable: bool = True,
-        on_put: PutHandler | None = None,
-        alarm: ChannelAlarm | None = None,
-        rtyp: str = "mbbi",
-        description: str = "",
-    ) -> None:
-        ChannelEnum.__init__(self, value=int(value), enum_strings=tuple(states), alarm=alarm, reported_record_type=rtyp)
-        _common(self, writable, on_put, description)
+    record_type = "mbbi"
+
+    def __init__(self, states: Sequence[str], value: int = 0, **options: Unpack[PvOptions]) -> None:
+        super().__init__(int(value), options, enum_strings=tuple(states))
 
     def _normal(self, value: Any) -> int:
         return self.enum_strings.index(value) if isinstance(value, str) else int(value)
@@ -290,18 +273,10 @@ class EnumPv(Pv, ChannelEnum):
 class StringPv(Pv, ChannelString):
     """A string of at most 40 characters."""
 
-    def __init__(
-        self,
-        value: str = "",
-        *,
-        writable: bool = True,
-        on_put: PutHandler | None = None,
-        alarm: ChannelAlarm | None = None,
-        rtyp: str = "stringin",
-        description: str = "",
-    ) -> None:
-        ChannelString.__init__(self, value=value, alarm=alarm, reported_record_type=rtyp)
-        _common(self, writable, on_put, description)
+    record_type = "stringin"
+
+    def __init__(self, value: str = "", **options: Unpack[PvOptions]) -> None:
+        super().__init__(value, options)
 
     def _normal(self, value: Any) -> str:
         text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
@@ -311,21 +286,10 @@ class StringPv(Pv, ChannelString):
 class TextPv(Pv, ChannelChar):
     """A long string: a CHAR waveform, as areaDetector keeps paths and messages."""
 
-    def __init__(
-        self,
-        value: str = "",
-        *,
-        length: int = 1024,
-        writable: bool = True,
-        on_put: PutHandler | None = None,
-        alarm: ChannelAlarm | None = None,
-        rtyp: str = "waveform",
-        description: str = "",
-    ) -> None:
-        ChannelChar.__init__(
-            self, value=value, max_length=length, string_encoding="latin-1", alarm=alarm, reported_record_type=rtyp
-        )
-        _common(self, writable, on_put, description)
+    record_type = "waveform"
+
+    def __init__(self, value: str = "", *, length: int = 1024, **options: Unpack[PvOptions]) -> None:
+        super().__init__(value, options, max_length=length, string_encoding="latin-1")
 
     def _normal(self, value: Any) -> str:
         return str(value).split("\0", 1)[0]
@@ -337,8 +301,7 @@ class _AlarmPv(Pv, ChannelEnum):
     def __init__(self, alarm: ChannelAlarm, field: str) -> None:
         severities = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
         names = [member.name for member in AlarmStatus][:16] if field == "STAT" else severities
-        ChannelEnum.__init__(self, value=0, enum_strings=names, alarm=alarm)
-        _common(self, False, None, "")
+        super().__init__(0, {"alarm": alarm, "writable": False}, enum_strings=names)
         self._field = field
 
     async def read(self, data_type: Any) -> Any:

@@ -26,7 +26,7 @@ class Bench:
             self.history.append(value)
             post(value, **metadata)
 
-        vars(done)["post"] = record  # of this one field, not of its class
+        done.__dict__["post"] = record  # of this one field, not of its class
 
     def __getitem__(self, name):
         return self.motor.fields[name].now
