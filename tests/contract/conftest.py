@@ -120,6 +120,24 @@ def put(ioc: RunningIoc) -> Callable[..., None]:
     return write
 
 
+@pytest.fixture(name="signal")
+def make_signal(ioc: RunningIoc) -> Iterator[Callable[..., Any]]:
+    """Connect to PVs of the simulator, for as long as the test takes."""
+    from ophyd import EpicsSignal
+
+    made = []
+
+    def make(suffix: str, cls: type[Any] = EpicsSignal, **kwargs: Any) -> Any:
+        one = cls(f"{ioc.prefix}{suffix}", name=suffix.replace(":", "_"), **kwargs)
+        one.wait_for_connection(timeout=10)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.destroy()
+
+
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
     """Poll a condition until a deadline."""

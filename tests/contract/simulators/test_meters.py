@@ -7,22 +7,7 @@ import time
 import bluesky.plans as bp
 import pytest
 from bluesky import RunEngine
-from ophyd import EpicsScaler, EpicsSignal, EpicsSignalRO
-
-
-@pytest.fixture
-def signal(ioc):
-    made = []
-
-    def make(suffix, cls=EpicsSignal, **kwargs):
-        one = cls(f"{ioc.prefix}{suffix}", name=suffix.replace(":", "_"), **kwargs)
-        one.wait_for_connection(timeout=10)
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        one.destroy()
+from ophyd import EpicsScaler, EpicsSignalRO
 
 
 @pytest.fixture

@@ -19,21 +19,6 @@ def motor(ioc):
     motor.destroy()
 
 
-@pytest.fixture
-def signal(ioc):
-    made = []
-
-    def make(suffix, cls=EpicsSignal, **kwargs):
-        one = cls(f"{ioc.prefix}{suffix}", name="field", **kwargs)
-        one.wait_for_connection(timeout=10)
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        one.destroy()
-
-
 def test_metadata(motor):
     assert motor.limits == (-3000.0, 3000.0)
     assert motor.egu == "um"
