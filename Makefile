@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 
-.PHONY: demo test check bench lock clean docs-figures
+.PHONY: demo test check coverage bench lock clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/exitwave demo
@@ -18,6 +18,10 @@ check: $(VENV)/.dev-ready
 	$(BIN)/lint-imports
 	$(BIN)/mypy -p exitwave
 	$(BIN)/mypy --explicit-package-bases tests
+
+# Of the tests that need no server; what runs in the simulator's process is not counted.
+coverage: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered tests/unit tests/contract
 
 bench: $(VENV)/.bench-ready
 	$(BIN)/python tests/benchmarks --json bench.json
