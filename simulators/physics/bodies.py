@@ -29,6 +29,10 @@ class Convex(Protocol):
         """Depths (um) at which the rays (x, y) enter and leave; the second is not above the first for a miss."""
         ...
 
+    def chord(self, x: Floats, y: Floats, theta_deg: float) -> Floats:
+        """Length of each ray inside (um)."""
+        return _length(self.interval(x, y, theta_deg))
+
 
 class Body(Protocol):
     """Anything with chords."""
@@ -51,7 +55,7 @@ def _quadric(a: float | Floats, b: Floats, c: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)
-class Ellipsoid:
+class Ellipsoid(Convex):
     """Ellipsoid with semi-axes along the stage's x, y, z."""
 
     centre: Vector
@@ -70,13 +74,9 @@ class Ellipsoid:
         near, far = _quadric(a, b, rest)
         return near + z0, far + z0
 
-    def chord(self, x: Floats, y: Floats, theta_deg: float) -> Floats:
-        """Length of each ray inside (um)."""
-        return _length(self.interval(x, y, theta_deg))
-
 
 @dataclass(frozen=True)
-class Cylinder:
+class Cylinder(Convex):
     """Upright cylinder (axis along y) between two heights."""
 
     centre: Vector
@@ -90,13 +90,9 @@ class Cylinder:
         half = np.where(np.abs(y - y0) <= 0.5 * self.height, half, 0.0)
         return z0 - half, z0 + half
 
-    def chord(self, x: Floats, y: Floats, theta_deg: float) -> Floats:
-        """Length of each ray inside (um)."""
-        return _length(self.interval(x, y, theta_deg))
-
 
 @dataclass(frozen=True)
-class HalfSpace:
+class HalfSpace(Convex):
     """All points with (point - origin) . normal <= 0."""
 
     origin: Vector
@@ -115,13 +111,9 @@ class HalfSpace:
             return np.full_like(crossing, -FAR_UM), crossing
         return crossing, np.full_like(crossing, FAR_UM)
 
-    def chord(self, x: Floats, y: Floats, theta_deg: float) -> Floats:
-        """Length of each ray inside (um)."""
-        return _length(self.interval(x, y, theta_deg))
-
 
 @dataclass(frozen=True)
-class Intersection:
+class Intersection(Convex):
     """What several convex bodies have in common: plates, wedges and boxes from half spaces."""
 
     parts: tuple[Convex, ...]
@@ -133,10 +125,6 @@ class Intersection:
             a, b = part.interval(x, y, theta_deg)
             near, far = np.maximum(near, a), np.minimum(far, b)
         return near, far
-
-    def chord(self, x: Floats, y: Floats, theta_deg: float) -> Floats:
-        """Length of each ray inside (um)."""
-        return _length(self.interval(x, y, theta_deg))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from scipy.special import ndtri
 
 from exitwave.simulators.physics._jit import kernel, over_rows
 from exitwave.simulators.physics.materials import LUAG, Material
-from exitwave.simulators.physics.rng import bits, normal, poisson, seed_state, uniform
+from exitwave.simulators.physics.rng import bits, normal, poisson, poisson_image, seed_state, uniform
 
 Image = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -173,15 +173,6 @@ def _expose_rows(
             out[y, x] = np.uint16(min(value, top_adu))
 
 
-@kernel
-def _photon_rows(rate: Image, scale: float, out: Image, first: int, last: int, seed: int, frame: int) -> None:
-    state = np.empty(2, np.uint64)
-    for y in range(first, last):
-        seed_state(state, seed, frame * 65536 + y)
-        for x in range(rate.shape[1]):
-            out[y, x] = poisson(state, rate[y, x] * scale)
-
-
 def expose(
     absorbed: Image | None,
     scale: float,
@@ -222,9 +213,7 @@ def expose(
         photons = np.zeros((1, 1), np.float32)
         electrons = 0.0
     else:
-        mean = absorbed
-        photons = np.empty_like(mean)
-        over_rows(mean.shape[0], lambda a, b: _photon_rows(mean, scale, photons, a, b, seed, frame))
+        photons = poisson_image(absorbed, seed=seed, frame=frame, scale=scale)
     over_rows(
         shape[0],
         lambda a, b: _expose_rows(
