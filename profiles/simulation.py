@@ -62,11 +62,10 @@ class SimulatedBeamline:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a session interrupts the plan, not the beamline
             )
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             self.ready = self._wait_ready(timeout_s)
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     def _wait_ready(self, timeout_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s

@@ -97,11 +97,10 @@ class QueueServer:
         QueueError, StorageError
             If something cannot be started; what was started is stopped again.
         """
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             self._start(timeout_s)
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     def _start(self, timeout_s: float) -> None:
         folder = self.data.queue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -169,13 +170,12 @@ class FrameFile:
         self._folder = path.parent
         self._columns = {attribute.name: attribute for attribute in (*_STANDARD, *attributes)}
         self._file = h5py.File(path, "w", libver="latest")
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._file.close)
             self._data, self._values = self._lay_out(options)
             if swmr:
                 self._file.swmr_mode = True
-        except BaseException:
-            self._file.close()
-            raise
+            undo.pop_all()
 
     def _lay_out(self, options: Mapping[str, Any]) -> tuple[h5py.Dataset, dict[str, h5py.Dataset]]:
         entry = self._file.create_group("entry")
