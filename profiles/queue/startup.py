@@ -1,11 +1,14 @@
 """What the RE Manager's worker runs to build its environment: the session, with its plans on top.
 
 The queue knows plans by plain names and wants generator functions, so ``txm.radiograph`` is
-``radiograph`` here. Annotations are left off: the queue would try to evaluate them by its own rules.
+``radiograph`` here. Annotations are left off: the queue would try to evaluate them by its own rules. So are
+parameters whose default is no literal, like a tuple of dataclasses: a queue holds JSON, which could not give them,
+and the queue server refuses the whole session for one of them. They keep their defaults.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import os
@@ -18,13 +21,22 @@ __all__ = ["namespace", "queue_plans"]
 _GENERAL = ("count", "scan", "rel_scan", "list_scan", "grid_scan")
 
 
+def _is_literal(value: object) -> bool:
+    try:
+        ast.literal_eval(repr(value))
+    except (ValueError, SyntaxError):
+        return False
+    return True
+
+
 def _bare(plan: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
     @functools.wraps(plan)
     def queued(*args: Any, **kwargs: Any) -> Iterator[Any]:
         return (yield from plan(*args, **kwargs))
 
     signature = inspect.signature(plan)
-    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    queueable = [p for p in signature.parameters.values() if p.default is p.empty or _is_literal(p.default)]
+    parameters = [p.replace(annotation=p.empty) for p in queueable]
     vars(queued).update(
         __signature__=signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
     )
