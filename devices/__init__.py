@@ -1,6 +1,7 @@
 """Ophyd classes: what the hardware is."""
 
-from exitwave.devices.camera import Acquisition, Camera
+from exitwave.devices.area_detector import Acquisition
+from exitwave.devices.camera import Camera
 from exitwave.devices.condenser import BeamStop, Condenser, Foil, Pinhole
 from exitwave.devices.errors import (
     CameraError,

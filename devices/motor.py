@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from ophyd import EpicsMotor
+from ophyd.positioner import PositionerBase
 from ophyd.status import wait as status_wait
 
 from exitwave.devices.errors import MotionLimitError
@@ -18,7 +19,7 @@ __all__ = ["Motor", "OrderedMoves"]
 _starts_and_ends = threading.RLock()
 
 
-class OrderedMoves:
+class OrderedMoves(PositionerBase):
     """Keeps the start and the end of moves apart; to be put before an ophyd positioner.
 
     Without it, a move that is asked for the moment the one before it is done can lose its end: ophyd wakes who
@@ -28,18 +29,18 @@ class OrderedMoves:
     def move(self, position: Any, wait: bool = True, **kwargs: Any) -> Any:
         """Move; as in ophyd."""
         with _starts_and_ends:
-            status = super().move(position, wait=False, **kwargs)  # type: ignore[misc]
+            status = super().move(position, wait=False, **kwargs)
         if wait:
             try:
                 status_wait(status)
             except KeyboardInterrupt:
-                self.stop()  # type: ignore[attr-defined]
+                self.stop()
                 raise
         return status
 
     def _done_moving(self, *args: Any, **kwargs: Any) -> None:
         with _starts_and_ends:
-            super()._done_moving(*args, **kwargs)  # type: ignore[misc]
+            super()._done_moving(*args, **kwargs)
 
 
 class Motor(OrderedMoves, EpicsMotor):

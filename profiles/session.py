@@ -154,8 +154,7 @@ def open_session(
     """
     model = load_profile(profile)
     data = (data or data_folder()).prepare()
-    closing = contextlib.ExitStack()
-    try:
+    with contextlib.ExitStack() as closing:
         if simulator is not None:
             closing.callback(simulator.stop)
             simulator.connect_here()
@@ -167,10 +166,8 @@ def open_session(
         beamline.require_connected(timeout_s)
         session = _wire(beamline, data, closing, services)
         session.ready_after_s = time.perf_counter() - imported
-        return session
-    except BaseException:
-        closing.close()
-        raise
+        session._closing = closing.pop_all()
+    return session
 
 
 def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, services: bool) -> Session:
@@ -209,7 +206,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     baseline = [beamline.devices[name] for name in beamline.profile.devices if _in_baseline(beamline.devices[name])]
     run_engine.preprocessors.append(SupplementalData(baseline=baseline))
 
-    session = Session(beamline, instrument, run_engine, data, _closing=closing)
+    session = Session(beamline, instrument, run_engine, data)
     session.namespace = {
         **beamline.devices,
         "RE": run_engine,

@@ -54,7 +54,7 @@ def main() -> int:
         print(f"  ({time.perf_counter() - begin:.0f} s)", flush=True)
         figures |= result
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+        chosen.json.write_text(json.dumps(figures, indent=2, default=float) + "\n")
         print(f"figures in {chosen.json}")
     return 0
 
