@@ -8,6 +8,7 @@ __all__ = [
     "AnalysisError",
     "FileFormatError",
     "FitError",
+    "FocusRangeError",
     "FrameTimeoutError",
     "OutOfRangeError",
     "ShapeError",
@@ -30,6 +31,14 @@ class ShapeError(AnalysisError):
 
 class FitError(AnalysisError):
     """The data do not determine what was asked for."""
+
+
+class FocusRangeError(FitError):
+    """A focus scan whose range does not hold the focus; `towards` is where to look, in the unit of the scan."""
+
+    def __init__(self, message: str, towards: float):
+        super().__init__(message)
+        self.towards = towards
 
 
 class FileFormatError(AnalysisError):

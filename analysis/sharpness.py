@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import interpolate, ndimage, optimize
 
-from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
+from exitwave.analysis.errors import FitError, FocusRangeError, OutOfRangeError, ShapeError
 from exitwave.analysis.resolution.rings import fill_dead, make_rings, windowed_transform
 
 __all__ = ["FocusFit", "band_power", "brenner", "fit_focus", "normalised_variance", "tenengrad"]
@@ -148,8 +148,8 @@ def fit_focus(
     Raises
     ------
     FitError
-        When the curve is highest at an end of the range ("move the range that way"), or in its outer fifth,
-        there is no peak above the scatter, or the fit does not settle.
+        There is no peak above the scatter, or the fit does not settle; `FocusRangeError` when the curve is highest
+        at an end of the range ("move the range that way"), or focus lies in its outer fifth.
     ShapeError, OutOfRangeError
     """
     positions, values = np.asarray(z, np.float64), np.asarray(sharpness, np.float64)
@@ -163,7 +163,10 @@ def fit_focus(
     top = int(np.argmax(smooth))
     if within is None and (top in (0, len(x) - 1) or int(np.argmax(y)) in (0, len(x) - 1)):
         end = "low" if top < len(x) / 2 else "high"
-        raise FitError(f"focus: sharpest at the {end} end of [{x[0]:g}, {x[-1]:g}]; move the range that way")
+        towards = float(x[0] if end == "low" else x[-1])
+        raise FocusRangeError(
+            f"focus: sharpest at the {end} end of [{x[0]:g}, {x[-1]:g}]; move the range that way", towards
+        )
     base, height = float(y.min()), float(smooth[top] - y.min())
     # the lower quartile of second differences: the upper ones are the curvature of the peak itself
     scatter = float(np.percentile(np.abs(np.diff(y, 2)), 25)) / 0.3186 / math.sqrt(6.0)
@@ -175,7 +178,9 @@ def fit_focus(
         best, likeness = _mirror(x, y, base, within=within)
         margin = 0.2 * float(x[-1] - x[0])
         if not x[0] + margin < best < x[-1] - margin:
-            raise FitError(f"focus: near {best:.4g}, in the outer fifth of [{x[0]:g}, {x[-1]:g}]; move the range there")
+            raise FocusRangeError(
+                f"focus: near {best:.6g}, in the outer fifth of [{x[0]:g}, {x[-1]:g}]; move the range there", best
+            )
         noise = _residual(x, y, scatter)
         random = np.random.default_rng(seed)
         again = [_mirror(x, y + random.normal(0.0, noise, len(y)), base, near=best)[0] for _ in range(24)]
@@ -199,8 +204,8 @@ def _mirror(
     """Return the centre of symmetry of sqrt(y - base) and the likeness there.
 
     Candidates are the summits of the curve's convolution with itself: each peak, and the middle between
-    two. Among and near them the highest cosine similarity of the two halves decides, which does not mind
-    that one half is higher, nor where the range ends.
+    two. Among them the highest cosine similarity of the whole curve's halves decides, which does not mind that
+    one half is higher; the place itself is the one where the halves within the range are most alike.
     """
     amplitude = np.sqrt(np.maximum(y - base, 0.0))
     curve = interpolate.PchipInterpolator(x, amplitude, extrapolate=False)
@@ -217,22 +222,34 @@ def _mirror(
         candidates = [k for k in summit if abs(float(place[k]) - middle) <= within]
         if not candidates:
             raise FitError(f"focus: no centre of symmetry within {within:.3g} of {middle:.6g}; scan a wider range")
-    found = [_likeness(curve, x, float(place[k])) for k in candidates]
-    return max(found, key=lambda one: one[1])
+    found = [_likeness(curve, x, float(place[k]), whole=True) for k in candidates]
+    centre, _ = max(found, key=lambda one: one[1])
+    return _likeness(curve, x, centre)
 
 
-def _likeness(curve: interpolate.PchipInterpolator, x: Array, near: float) -> tuple[float, float]:
-    """Return the place near `near` about which the curve is most like its mirror image, and the cosine similarity."""
+def _likeness(
+    curve: interpolate.PchipInterpolator, x: Array, near: float, *, whole: bool = False
+) -> tuple[float, float]:
+    """Return the place near `near` about which the curve is most like its mirror image, and the cosine similarity.
+
+    Compared is what has both sides in the range, which does not shift the centre of a wide peak; or the `whole`
+    curve, flat beyond the range, in which a peak that is symmetric in itself has to answer for the other one.
+    """
     step = float(np.diff(x).mean())
-    # one reach for all candidates, so that they are compared on the same footing
     window = min(1.5 * step, 0.1 * float(x[-1] - x[0]))
-    reach = min(near - x[0], x[-1] - near) - window
+    sides = (near - float(x[0]), float(x[-1]) - near)
+    reach = max(sides) + window if whole else min(sides) - window
     if reach < 2.0 * step:
         return near, 0.0
     distance = np.linspace(0.0, reach, 12 * len(x))
     candidates = near + np.linspace(-window, window, 61)
-    right = np.asarray(curve(candidates[:, None] + distance), dtype=np.float64)
-    left = np.asarray(curve(candidates[:, None] - distance), dtype=np.float64)
+    floor = float(np.percentile(np.asarray(curve(x), dtype=np.float64), 20))
+
+    def side(sign: float) -> Array:
+        values = np.asarray(curve(candidates[:, None] + sign * distance), dtype=np.float64)
+        return np.where(np.isnan(values), floor, values)
+
+    right, left = side(1.0), side(-1.0)
     size = np.sqrt((right**2).sum(axis=1) * (left**2).sum(axis=1))
     likeness = (right * left).sum(axis=1) / np.maximum(size, np.finfo(np.float64).tiny)
     k = int(np.argmax(likeness))

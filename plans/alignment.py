@@ -11,6 +11,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from exitwave.analysis import fitting, optics
+from exitwave.analysis.errors import FocusRangeError
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import (
@@ -65,6 +66,9 @@ class FocusPass:
 
 
 # Far from focus only the coarsest structure is left, and there is little of it in a small region.
+TRIES = 3
+"""How often a pass is taken, each time centred on where the one before pointed, before the search is given up."""
+
 # The last one sees the finest structure, where the middle of the two peaks beside focus is least off.
 FOCUS_PASSES = (
     FocusPass(1600.0, 21, 2048),
@@ -96,7 +100,7 @@ def zone_plate_focus(
     Raises
     ------
     FitError
-        The sharpest image is at an end of a range.
+        Focus is still not in the range after a pass was moved there twice. Each try is a run of its own.
     """
     microscope = instrument.microscope
     result: dict[str, float] = {}
@@ -106,21 +110,30 @@ def zone_plate_focus(
 
     uids = []
     for one in passes:
-        uid = yield from _through_focus(
-            instrument,
-            one.span_um,
-            one.num,
-            one.exposure_s,
-            None,
-            one.region_px,
-            one.method,
-            one.within_um,
-            True,
-            "zone_plate_focus",
-            md,
-            found=found,
-        )
-        uids.append(uid)
+        centre_mm: float | None = None
+        for attempt in range(1, TRIES + 1):
+            try:
+                uid = yield from _through_focus(
+                    instrument,
+                    one.span_um,
+                    one.num,
+                    one.exposure_s,
+                    centre_mm,
+                    one.region_px,
+                    one.method,
+                    one.within_um,
+                    True,
+                    "zone_plate_focus",
+                    md,
+                    found=found,
+                )
+            except FocusRangeError as error:
+                if attempt == TRIES:
+                    raise
+                centre_mm = error.towards
+            else:
+                uids.append(uid)
+                break
     if result:
         energy_kev = yield from bps.rd(microscope.energy, default_value=8.0)
         sample_mm = 1e-3 * (yield from bps.rd(microscope.sample.z, default_value=0.0))
