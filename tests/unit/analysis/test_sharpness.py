@@ -119,10 +119,9 @@ def test_bad_input() -> None:
 def test_two_unlike_peaks_are_answered_by_their_middle(centre: float, lesser: float, left: bool) -> None:
     # Phase contrast of a gold star: no peak in focus, one on either side, of unlike height; the range off centre.
     z = np.linspace(-56, 56, 25)
-    heights = (1.0, lesser) if left else (lesser, 1.0)
-    curve = 0.2 + sum(
-        h * np.exp(-0.5 * ((z - centre - side) / 5.5) ** 2) for h, side in zip(heights, (-16, 16), strict=True)
-    )
+    low, high = (1.0, lesser) if left else (lesser, 1.0)
+    peaks = [h * np.exp(-0.5 * ((z - centre - side) / 5.5) ** 2) for h, side in ((low, -16), (high, 16))]
+    curve = 0.2 + np.add(*peaks)
     fit = fit_focus(z, curve)
     assert fit.best == pytest.approx(centre, abs=1.5)
     assert abs(fit.highest - centre) > 12, "the highest peak is not the focus"
