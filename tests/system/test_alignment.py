@@ -1,4 +1,4 @@
-"""Calibrations find the hidden errors of the instrument, within what the issue of each allows."""
+"""Calibrations find the hidden errors of the instrument, within what each of them allows."""
 
 from __future__ import annotations
 
