@@ -24,6 +24,13 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+def _words(value: object) -> str:
+    """Return a figure, or a row of figures, as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items() if part not in (None, []))
+    return f"{value:.4g}" if isinstance(value, float | int) else str(value)
+
+
 def main() -> int:
     """Run the benchmarks that are named, or all of them."""
     control, journal = _load("control"), _load("journal")
@@ -50,7 +57,7 @@ def main() -> int:
         print(f"{name}: {title}", flush=True)
         result = measure()
         for key, value in result.items():
-            print(f"  {key:<34} {value:.4g}" if isinstance(value, float | int) else f"  {key:<34} {value}")
+            print(f"  {key:<34} {_words(value)}")
         print(f"  ({time.perf_counter() - begin:.0f} s)", flush=True)
         figures |= result
     if chosen.json is not None:
