@@ -81,7 +81,6 @@ class Camera(Device):
         self.attributes = dict(attributes or {})
         self.acquisition: Acquisition | None = None
         self._lock = threading.RLock()
-        self._file: str | None = None
         self._bundles: list[Any] = []
         self._emitted = 0
         self._dropped_before = 0
@@ -223,6 +222,9 @@ class Camera(Device):
 
     def _stop_hardware(self) -> None:
         self.cam.acquire.put(0)
+        self._stop_capture()
+
+    def _stop_capture(self) -> None:
         if self.hdf.capturing.get():
             self.hdf.capture.put(0)
             _wait_until(lambda: not self.hdf.capturing.get(), 10, f"{self.name}: file plugin did not stop")
@@ -240,9 +242,7 @@ class Camera(Device):
         self.check_acquisition(acquisition)
         self.check_storage(max(acquisition.num_frames, 1))
         status = DeviceStatus(self)
-        if self.hdf.capturing.get():
-            self.hdf.capture.put(0)
-            _wait_until(lambda: not self.hdf.capturing.get(), 10, f"{self.name}: file plugin did not stop")
+        self._stop_capture()
         per_point = acquisition.num_frames == 0
         period_s = acquisition.period_s if acquisition.period_s is not None else acquisition.exposure_s
         for signal, value in (
@@ -273,7 +273,7 @@ class Camera(Device):
 
     def _reset_file(self) -> None:
         with self._lock:
-            self._file, self._bundles, self._emitted = None, [], 0
+            self._bundles, self._emitted = [], 0
         self.latest_frame.close()
 
     # -- points -----------------------------------------------------------------------------------------------
@@ -416,8 +416,7 @@ class Camera(Device):
             if stop <= self._emitted:
                 return
             if not self._bundles:
-                self._file = self.hdf.full_file_name.get()
-                self._bundles = self._compose_resources(self._file)
+                self._bundles = self._compose_resources(self.hdf.full_file_name.get())
                 for bundle in self._bundles:
                     yield "stream_resource", bundle.stream_resource_doc
             for bundle in self._bundles:

@@ -8,7 +8,6 @@ from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 
 from exitwave.analysis import flux
-from exitwave.devices.errors import SettingError
 from exitwave.devices.protocols import EnergyDevice
 from exitwave.devices.signals import ComputedSignal
 
@@ -53,18 +52,6 @@ class IonChamber(Device):
     ):
         super().__init__(prefix, **kwargs)
         self.gas, self.length_mm, self.mono = gas, length_mm, mono
-
-    def set_integration_time(self, seconds: float) -> DeviceStatus:
-        """Set the integration time, s.
-
-        Raises
-        ------
-        SettingError
-            Not between 1 ms and 60 s.
-        """
-        if not 1e-3 <= seconds <= 60:
-            raise SettingError(f"{self.name}: integration time {seconds:g} s is outside [0.001, 60] s")
-        return self.integration_time.set(seconds)
 
     def trigger(self) -> DeviceStatus:
         """Integrate once; done when the fresh current is there."""

@@ -284,10 +284,6 @@ class TransmissionXrayMicroscope(Device):
             detector.camera.pixel_um, detector.optical_magnification, self.magnification_now()
         )
 
-    def out_of_field_um(self) -> float:
-        """Width of the field of view at the sample, um."""
-        return self.pixel_nm() * self.camera.frame_shape[1] * 1e-3
-
     # -- energy -----------------------------------------------------------------------------------------------
 
     def energy_move(self, energy_kev: float) -> EnergyMove:
@@ -338,13 +334,6 @@ class TransmissionXrayMicroscope(Device):
         if move.track_mm is not None and isinstance(detector, HighResolutionDetector):
             status = AndStatus(status, detector.z.set(move.track_mm))
         return status
-
-    def resolution_limits_nm(self) -> dict[str, float]:
-        """Return what the lens and the pixel allow, as half periods in nm."""
-        return {
-            "half_outermost_zone": self.zone_plate.outermost_zone_nm / 2,
-            "pixel_nyquist": self.pixel_nm(),
-        }
 
     def describe_optics(self) -> dict[str, Any]:
         """Return the optics in use, as it goes into the start document of a run."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 __all__ = ["DeviceModel", "Profile"]
 
@@ -251,7 +251,6 @@ class Profile(_Strict):
     title: str = ""
     prefix: str = ""
     connection_timeout_s: PositiveFloat = 10.0
-    num_event_threads: PositiveInt = 4
     scan_md: dict[str, Any] = {}
     storage: StorageModel = StorageModel()
     roles: RoleModel
