@@ -1,0 +1,122 @@
+"""Compiled loops of the projector: several slices side by side, lane by lane, so that every weight serves all of them.
+
+Slices are packed (z, x, lane) and sinograms (angle, column, lane). Only rays that run mostly along z are dealt with; for
+the others the caller turns the slice over. A voxel's shadow is a triangle of unit area whose half width is
+m = |cos(theta)|, which is Joseph's projector (P. M. Joseph, IEEE Trans. Med. Imaging 1, 192 (1982)); with m = 1
+the same loop is back-projection with linear interpolation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exitwave.analysis.compiled import kernel
+
+__all__ = ["LANES", "MARGIN", "back_kernel", "forward_kernel", "pack", "unpack"]
+
+Array32 = npt.NDArray[np.float32]
+Array64 = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+LANES = (4, 16)
+"""Numbers of slices that a compiled loop takes at once."""
+MARGIN = (1, 2)
+"""Empty columns before and after each row of a packed sinogram, so that no ray needs to be looked at twice."""
+TILE = 8
+
+
+@kernel
+def pack(stack: Array32, packed: Array32, margin: int, start: int, stop: int) -> None:
+    """Put planes (lane, a, b) side by side into packed (a, margin + b, lane), for a from start to stop."""
+    lanes, _, nb = stack.shape
+    for a in range(start, stop):
+        for b in range(nb):
+            for q in range(lanes):
+                packed[a, margin + b, q] = stack[q, a, b]
+
+
+@kernel
+def unpack(packed: Array32, turned: Array32, stack: Array32, start: int, stop: int) -> None:
+    """Write the sum of packed (a, b, lane) and turned (b, a, lane) to planes (lane, a, b), for a from start to stop."""
+    lanes, _, nb = stack.shape
+    for b0 in range(0, nb, TILE):
+        for a in range(start, stop):
+            for b in range(b0, min(b0 + TILE, nb)):
+                for q in range(lanes):
+                    stack[q, a, b] = packed[a, b, q] + turned[b, a, q]
+
+
+@cache
+def back_kernel(lanes: int) -> Callable[..., Any]:
+    """Return the loop that smears sinograms over rows start..stop of slices of so many lanes."""
+
+    @kernel
+    def back(
+        sino: Array32, volume: Array32, which: Indices, cosines: Array64, sines: Array64, offsets: Array64,
+        half: Array64, x0: float, z0: float, start: int, stop: int,
+    ) -> None:  # fmt: skip
+        nx = volume.shape[1]
+        last = float(sino.shape[1] - 3)
+        for tile in range(start, stop, TILE):
+            for k in which:
+                cos = cosines[k]
+                inverse = 1.0 / half[k]
+                for j in range(tile, min(tile + TILE, stop)):
+                    base = offsets[k] + (z0 + j) * sines[k] + x0 * cos
+                    for i in range(nx):
+                        u = min(max(base + i * cos, -1.0), last) + 1.0
+                        iu = int(u)
+                        f = u - iu
+                        a = np.float32(max(0.0, 1.0 - f * inverse) * inverse)
+                        b = np.float32(max(0.0, 1.0 - (1.0 - f) * inverse) * inverse)
+                        for q in range(lanes):
+                            volume[j, i, q] += a * sino[k, iu, q] + b * sino[k, iu + 1, q]
+
+    return back
+
+
+@cache
+def forward_kernel(lanes: int) -> Callable[..., Any]:
+    """Return the loop that adds up slices of so many lanes along the rays of projections which[start:stop]."""
+
+    @kernel
+    def forward(
+        volume: Array32, sino: Array32, which: Indices, cosines: Array64, sines: Array64, offsets: Array64,
+        x0: float, z0: float, start: int, stop: int,
+    ) -> None:  # fmt: skip
+        nz, nx, _ = volume.shape
+        width = sino.shape[1] - 3
+        for n in range(start, stop):
+            k = which[n]
+            cos = cosines[k]
+            scale = 1.0 / abs(cos)
+            for j in range(nz):
+                origin = offsets[k] + (z0 + j) * sines[k] + x0 * cos  # column that sees the row's first voxel
+                end = origin + (nx - 1) * cos
+                first = max(0, int(np.ceil(min(origin, end) - abs(cos))))
+                past = min(width, int(np.floor(max(origin, end) + abs(cos))) + 1)
+                for c in range(first, past):
+                    xi = (c - origin) / cos + 1.0
+                    i = int(xi)
+                    f = xi - i
+                    i -= 1
+                    if i < -1 or i >= nx or xi < 0.0:
+                        continue
+                    a = np.float32((1.0 - f) * scale)
+                    b = np.float32(f * scale)
+                    if i >= 0 and i + 1 < nx:
+                        for q in range(lanes):
+                            sino[k, c + 1, q] += a * volume[j, i, q] + b * volume[j, i + 1, q]
+                    elif i >= 0:
+                        for q in range(lanes):
+                            sino[k, c + 1, q] += a * volume[j, i, q]
+                    else:
+                        for q in range(lanes):
+                            sino[k, c + 1, q] += b * volume[j, 0, q]
+
+    return forward
