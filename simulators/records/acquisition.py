@@ -187,6 +187,7 @@ class Acquisition:
         self,
         deliver: Callable[[NDArray[Any], float], None],
         remaining: Callable[[float], None],
+        exposing: Callable[[bool], None] | None = None,
     ) -> bool:
         """Acquire.
 
@@ -196,6 +197,8 @@ class Acquisition:
             Gets each image and the simulated time at which its exposure started.
         remaining : callable
             Gets the simulated seconds left of the present exposure, now and then.
+        exposing : callable, optional
+            Told of each triggered exposure's start (True) and end (False).
 
         Returns
         -------
@@ -217,6 +220,8 @@ class Acquisition:
                     start_s = triggered_s
                     pending.append(self._submit(start_s))
                     submitted += 1
+                    if exposing is not None:
+                        exposing(True)
                 else:
                     while len(pending) < _LOOKAHEAD and (wanted is None or submitted < wanted):
                         start_s = self._starts(first_s, submitted, start_s)
@@ -228,6 +233,8 @@ class Acquisition:
                 if frame.version != self._version():
                     frame.future.cancel()
                     frame = self._submit(frame.start_s)
+                if exposing is not None and self.recipe.triggered:
+                    exposing(False)
                 if not self._sleep_until(frame.start_s + length_s + self._source.readout_time_s):
                     return False
                 deliver(frame.future.result(), frame.start_s)

@@ -26,7 +26,7 @@ __all__ = ["CameraDriver"]
 
 log = logging.getLogger(__name__)
 _SINGLE, _MULTIPLE = 0, 1
-_IDLE, _ACQUIRING, _ERROR, _WAITING, _ABORTED = 0, 1, 6, 7, 10
+_IDLE, _ACQUIRING, _READOUT, _ERROR, _WAITING, _ABORTED = 0, 1, 2, 6, 7, 10
 _AMBIENT_C, _COOLING_S = 20.0, 60.0
 _GEOMETRY = ("MinX", "MinY", "SizeX", "SizeY", "BinX", "BinY")
 
@@ -272,9 +272,13 @@ class CameraDriver:
             if recipe.exposure_s > 0.5:
                 self.board.later({"TimeRemaining_RBV": left_s})
 
+        def exposing(begins: bool) -> None:
+            # Who turns the sample between exposures waits for the end of one.
+            self.board.later({"DetectorState_RBV": _ACQUIRING if begins else _READOUT}, urgent=True)
+
         state, message = _IDLE, "Acquisition complete"
         try:
-            if not acquisition.run(deliver, remaining):
+            if not acquisition.run(deliver, remaining, exposing):
                 state, message = _ABORTED, "Acquisition aborted"
         except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             log.exception("%s: no image", self.board.value("PortName_RBV"))
