@@ -1,9 +1,9 @@
-"""Compiled loops of the projector: several slices side by side, lane by lane, so that every weight serves all of them.
+"""Compiled loops of the projector: several slices side by side, lane by lane, so that a weight serves all of them.
 
-Slices are packed (z, x, lane) and sinograms (angle, column, lane). Only rays that run mostly along z are dealt with; for
-the others the caller turns the slice over. A voxel's shadow is a triangle of unit area whose half width is
-m = |cos(theta)|, which is Joseph's projector (P. M. Joseph, IEEE Trans. Med. Imaging 1, 192 (1982)); with m = 1
-the same loop is back-projection with linear interpolation.
+Slices are packed (z, x, lane) and sinograms (angle, column, lane), both flat. Only rays that run mostly along z are
+dealt with; for the others the caller turns the slice over. A voxel's shadow is a triangle of unit area whose half
+width is m = |cos(theta)|, which is Joseph's projector (P. M. Joseph, IEEE Trans. Med. Imaging 1, 192 (1982)); with
+m = 1 the same loop is back-projection with linear interpolation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.analysis.compiled import kernel
+from exitwave.analysis.tomography._lanes import add_two
 
 __all__ = ["LANES", "MARGIN", "back_kernel", "forward_kernel", "pack", "unpack"]
 
@@ -54,28 +55,31 @@ def unpack(packed: Array32, turned: Array32, stack: Array32, start: int, stop: i
 @cache
 def back_kernel(lanes: int) -> Callable[..., Any]:
     """Return the loop that smears sinograms over rows start..stop of slices of so many lanes."""
+    add = add_two(lanes)
 
     @kernel
     def back(
-        sino: Array32, volume: Array32, which: Indices, cosines: Array64, sines: Array64, offsets: Array64,
-        half: Array64, x0: float, z0: float, start: int, stop: int,
+        sino: Array32, width: int, volume: Array32, nx: int, which: Indices, cosines: Array64, sines: Array64,
+        offsets: Array64, half: Array64, x0: float, z0: float, start: int, stop: int,
     ) -> None:  # fmt: skip
-        nx = volume.shape[1]
-        last = float(sino.shape[1] - 3)
+        last = float(width)
+        zero = np.float32(0.0)
         for tile in range(start, stop, TILE):
             for k in which:
                 cos = cosines[k]
-                inverse = 1.0 / half[k]
+                inverse = np.float32(1.0 / half[k])
+                slope = inverse * inverse
+                line = k * (width + 3) * lanes
                 for j in range(tile, min(tile + TILE, stop)):
                     base = offsets[k] + (z0 + j) * sines[k] + x0 * cos
                     for i in range(nx):
                         u = min(max(base + i * cos, -1.0), last) + 1.0
                         iu = int(u)
-                        f = u - iu
-                        a = np.float32(max(0.0, 1.0 - f * inverse) * inverse)
-                        b = np.float32(max(0.0, 1.0 - (1.0 - f) * inverse) * inverse)
-                        for q in range(lanes):
-                            volume[j, i, q] += a * sino[k, iu, q] + b * sino[k, iu + 1, q]
+                        f = np.float32(u - iu)
+                        a = max(zero, inverse - f * slope)
+                        b = max(zero, inverse - (np.float32(1.0) - f) * slope)
+                        at = line + iu * lanes
+                        add(volume, (j * nx + i) * lanes, sino, a, at, b, at + lanes)
 
     return back
 
@@ -83,40 +87,37 @@ def back_kernel(lanes: int) -> Callable[..., Any]:
 @cache
 def forward_kernel(lanes: int) -> Callable[..., Any]:
     """Return the loop that adds up slices of so many lanes along the rays of projections which[start:stop]."""
+    add = add_two(lanes)
 
     @kernel
     def forward(
-        volume: Array32, sino: Array32, which: Indices, cosines: Array64, sines: Array64, offsets: Array64,
-        x0: float, z0: float, start: int, stop: int,
+        volume: Array32, nz: int, nx: int, sino: Array32, width: int, which: Indices, cosines: Array64,
+        sines: Array64, offsets: Array64, x0: float, z0: float, start: int, stop: int,
     ) -> None:  # fmt: skip
-        nz, nx, _ = volume.shape
-        width = sino.shape[1] - 3
         for n in range(start, stop):
             k = which[n]
             cos = cosines[k]
-            scale = 1.0 / abs(cos)
+            step = 1.0 / cos
+            scale = np.float32(abs(step))
             for j in range(nz):
                 origin = offsets[k] + (z0 + j) * sines[k] + x0 * cos  # column that sees the row's first voxel
                 end = origin + (nx - 1) * cos
                 first = max(0, int(np.ceil(min(origin, end) - abs(cos))))
                 past = min(width, int(np.floor(max(origin, end) + abs(cos))) + 1)
                 for c in range(first, past):
-                    xi = (c - origin) / cos + 1.0
-                    i = int(xi)
-                    f = xi - i
-                    i -= 1
-                    if i < -1 or i >= nx or xi < 0.0:
-                        continue
-                    a = np.float32((1.0 - f) * scale)
-                    b = np.float32(f * scale)
-                    if i >= 0 and i + 1 < nx:
-                        for q in range(lanes):
-                            sino[k, c + 1, q] += a * volume[j, i, q] + b * volume[j, i + 1, q]
-                    elif i >= 0:
-                        for q in range(lanes):
-                            sino[k, c + 1, q] += a * volume[j, i, q]
-                    else:
-                        for q in range(lanes):
-                            sino[k, c + 1, q] += b * volume[j, 0, q]
+                    xi = max((c - origin) * step + 1.0, 0.0)
+                    i = int(xi) - 1
+                    b = np.float32(xi - 1.0 - i) * scale
+                    a = scale - b
+                    if i < 0:  # before the first voxel, and after the last
+                        i, a = 0, np.float32(0.0)
+                        a, b = b, a
+                    second = i + 1
+                    if second >= nx:
+                        second, b = 0, np.float32(0.0)
+                        if i >= nx:
+                            i, a = 0, b
+                    to = (k * (width + 3) + c + 1) * lanes
+                    add(sino, to, volume, a, (j * nx + i) * lanes, b, (j * nx + second) * lanes)
 
     return forward

@@ -110,12 +110,12 @@ class Geometry:
     @property
     def cosines(self) -> Array64:
         """cos(theta) of each projection, exact at multiples of 90 deg."""
-        return np.round(np.cos(np.radians(self.angles_deg)), 15)
+        return np.asarray(np.round(np.cos(np.radians(self.angles_deg)), 15), np.float64)
 
     @property
     def sines(self) -> Array64:
         """sin(theta) of each projection, exact at multiples of 90 deg."""
-        return np.round(np.sin(np.radians(self.angles_deg)), 15)
+        return np.asarray(np.round(np.sin(np.radians(self.angles_deg)), 15), np.float64)
 
     def row_margin(self, offset: float) -> int:
         """Return how many rows above and below a slice its rays reach, `offset` rows from the middle at most."""

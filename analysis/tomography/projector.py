@@ -50,6 +50,7 @@ class Rays:
     def forward(self, packed: Array32, sino: Array32) -> None:
         """Write the line integrals of packed slices (z, x, lane) to a packed sinogram."""
         sino.fill(0.0)
+        flat = sino.reshape(-1)
         lanes = packed.shape[2]
         loop = _rays.forward_kernel(lanes)
         z0, x0 = self.origin
@@ -62,7 +63,8 @@ class Rays:
             source = np.ascontiguousarray(volume)
 
             def some(start: int, stop: int, which=which, cos=cos, sin=sin, a0=a0, b0=b0, source=source) -> None:  # type: ignore[no-untyped-def]
-                loop(source, sino, which, cos, sin, self._offsets, a0, b0, start, stop)
+                nz, nx = source.shape[:2]
+                loop(source.reshape(-1), nz, nx, flat, self.width, which, cos, sin, self._offsets, a0, b0, start, stop)
 
             over_blocks(some, which.size, max(1, min(16, which.size // 4)))
 
@@ -71,7 +73,7 @@ class Rays:
 
         Without `joseph` every projection is interpolated linearly, as filtered back-projection wants it.
         """
-        lanes = sino.shape[2]
+        lanes, flat = sino.shape[2], sino.reshape(-1)
         loop = _rays.back_kernel(lanes)
         half = self._joseph if joseph else self._linear
         z0, x0 = self.origin
@@ -85,7 +87,8 @@ class Rays:
                 continue
 
             def some(start: int, stop: int, which=which, cos=cos, sin=sin, a0=a0, b0=b0, part=part) -> None:  # type: ignore[no-untyped-def]
-                loop(sino, part, which, cos, sin, self._offsets, half, a0, b0, start, stop)
+                nx = part.shape[1]
+                loop(flat, self.width, part.reshape(-1), nx, which, cos, sin, self._offsets, half, a0, b0, start, stop)
 
             over_blocks(some, part.shape[0], 16)
         return parts
