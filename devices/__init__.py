@@ -9,6 +9,7 @@ from exitwave.devices.errors import (
     ExitwaveError,
     FocusCalibrationError,
     MotionLimitError,
+    PositionCompareError,
     SettingError,
     ShutterError,
     StorageSpaceError,
@@ -19,6 +20,7 @@ from exitwave.devices.microscope import Detector, HighResolutionDetector, Telesc
 from exitwave.devices.mirror import Mirror
 from exitwave.devices.monochromator import DoubleCrystalMonochromator
 from exitwave.devices.motor import Motor
+from exitwave.devices.position_compare import CompareWindow, PositionCompare
 from exitwave.devices.ring import StorageRing, Vacuum
 from exitwave.devices.sample import SampleStage
 from exitwave.devices.shutter import Shutter
@@ -30,6 +32,7 @@ __all__ = [
     "BeamStop",
     "Camera",
     "CameraError",
+    "CompareWindow",
     "Condenser",
     "Detector",
     "DeviceConnectionError",
@@ -45,6 +48,8 @@ __all__ = [
     "MotionLimitError",
     "Motor",
     "Pinhole",
+    "PositionCompare",
+    "PositionCompareError",
     "SampleStage",
     "SettingError",
     "Shutter",

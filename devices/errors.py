@@ -10,6 +10,7 @@ __all__ = [
     "ExitwaveError",
     "FocusCalibrationError",
     "MotionLimitError",
+    "PositionCompareError",
     "SettingError",
     "ShutterError",
     "StorageSpaceError",
@@ -38,6 +39,10 @@ class CameraError(ExitwaveError, RuntimeError):
 
 class StorageSpaceError(ExitwaveError, OSError):
     """A folder that can't be written or has no room for the frames asked for."""
+
+
+class PositionCompareError(ExitwaveError, RuntimeError):
+    """A position compare that did not give the pulses asked for."""
 
 
 class FocusCalibrationError(ExitwaveError, ValueError):

@@ -11,7 +11,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from exitwave.simulators.bl18b.controls import RingRecords, SimulatorControls, VacuumRecords
-from exitwave.simulators.bl18b.layout import AXES, CAMERAS, FRAME_AXES, LOST_MOTION, SHUTTERS
+from exitwave.simulators.bl18b.layout import (
+    AXES,
+    CAMERAS,
+    COMPARE_AXES,
+    FRAME_AXES,
+    LOST_MOTION,
+    SHUTTERS,
+    TRIGGERED,
+)
 from exitwave.simulators.clock import SimClock
 from exitwave.simulators.physics.detector import GAIN_MODES
 from exitwave.simulators.records.acquisition import FrameSource
@@ -19,9 +27,10 @@ from exitwave.simulators.records.camera_driver import CameraDriver
 from exitwave.simulators.records.channels import DoublePv, EnumPv
 from exitwave.simulators.records.hdf_file import Attribute
 from exitwave.simulators.records.hdf_plugin import Hdf5Plugin, WriteFaults
-from exitwave.simulators.records.motion import Axis, AxisErrors
+from exitwave.simulators.records.motion import Axis, AxisErrors, Ripple
 from exitwave.simulators.records.motor import Motor
 from exitwave.simulators.records.picoammeter import Picoammeter
+from exitwave.simulators.records.position_compare import PositionCompare
 from exitwave.simulators.records.scaler import Scaler
 from exitwave.simulators.records.shutter import Shutter, Switch
 from exitwave.simulators.records.timeline import Timeline
@@ -69,6 +78,10 @@ class HiddenErrors(Protocol):
     @property
     def ring_lifetime_h(self) -> float:
         """Lifetime of the stored beam, h."""
+
+    @property
+    def theta_ripple(self) -> tuple[float, float, float]:
+        """Relative velocity ripple of the rotation, its period (deg) and phase (rad)."""
 
     def encoder_error(self, axis: str, position: float) -> float:
         """Return reading minus true position."""
@@ -155,6 +168,12 @@ class Bl18bIoc:
             seed=truth.seed,
         )
         self.cameras = {row.name: self._camera(row) for row in CAMERAS}
+        self.position_compare = PositionCompare(
+            [(prefix + name, self.motors[name]) for name in COMPARE_AXES],
+            clock,
+            [self.cameras[name][0].trigger for name in TRIGGERED],
+            seed=truth.seed,
+        )
         self.controls = SimulatorControls(
             self.world, clock, self.motors, self.shutters, self.ring, self.faults, self._commanded
         )
@@ -173,6 +192,7 @@ class Bl18bIoc:
             lost_motion=0.0 if perfect else LOST_MOTION.get(settings.name, 0.0),
             encoder_error=error,
             encoder_noise_rms=0.0 if perfect else 3 * settings.step,
+            ripple=Ripple(*truth.theta_ripple) if settings.name == "SAM:Theta" else Ripple(),
         )
         axis = Axis(settings.start, errors)
         self.inputs.axes[settings.name] = axis
@@ -294,6 +314,7 @@ class Bl18bIoc:
         pvdb |= self.objective.pvdb(f"{prefix}DET:Objective")
         pvdb |= self.foil.pvdb(f"{prefix}FOIL:Select")
         pvdb |= self.scaler.pvdb(prefix)
+        pvdb |= self.position_compare.pvdb(f"{prefix}PC1:")
         for part in (self._shaker["pvs"], self.ring.pvs, self.vacuum.pvs, self.controls.pvs):
             pvdb |= {prefix + name: pv for name, pv in part.items()}
         return pvdb

@@ -9,7 +9,17 @@ from scipy import constants
 
 from exitwave.simulators.records.motor_fields import MotorSettings
 
-__all__ = ["AXES", "CAMERAS", "FRAME_AXES", "LOST_MOTION", "SHUTTERS", "CameraRow", "ShutterRow"]
+__all__ = [
+    "AXES",
+    "CAMERAS",
+    "COMPARE_AXES",
+    "FRAME_AXES",
+    "LOST_MOTION",
+    "SHUTTERS",
+    "TRIGGERED",
+    "CameraRow",
+    "ShutterRow",
+]
 
 _START_KEV = 8.0
 _SI111_SPACING_M = 3.1356e-10
@@ -82,6 +92,12 @@ def _rows() -> tuple[MotorSettings, ...]:
 
 AXES: tuple[MotorSettings, ...] = _rows()
 """Every motor of the beamline, source to detector."""
+
+COMPARE_AXES: tuple[str, ...] = ("SAM:Theta", "SAM:X", "SAM:Y", "SAM:Z")
+"""Axes on the encoder inputs of the position compare, Enc1 to Enc4."""
+
+TRIGGERED: tuple[str, ...] = ("HR1", "MR1")
+"""Cameras that the position compare triggers."""
 
 FRAME_AXES: tuple[str, ...] = (
     "DCM:Bragg",

@@ -104,6 +104,11 @@ class Truth:
         Detector: rms of the gain map, specks on the screen, part of hot pixels, direct hits per megapixel and second.
     flat_structure, flat_drift_s
         Relative rms of the structure in the illumination and the time in which it changes.
+    theta_ripple
+        Rotation at constant velocity: relative amplitude of the velocity's ripple, its period (deg), phase (rad).
+    stage_jitter_um
+        Rms (x, y) of where the specimen comes to stand beside where it should, anew with every rotation and, while
+        it turns, with every frame (um).
     """
 
     seed: int = 0
@@ -136,6 +141,8 @@ class Truth:
     zingers_per_mpx_s: float = 0.0
     flat_structure: float = 0.0
     flat_drift_s: float = 1200.0
+    theta_ripple: tuple[float, float, float] = (0.0, 6.0, 0.0)
+    stage_jitter_um: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def nominal(cls, seed: int = 0) -> Truth:
@@ -216,6 +223,12 @@ class Truth:
             zingers_per_mpx_s=0.5,
             flat_structure=0.03,
             flat_drift_s=float(rng.uniform(900.0, 2400.0)),
+            theta_ripple=(
+                float(rng.uniform(0.001, 0.004)),
+                float(rng.uniform(4.0, 8.0)),
+                float(rng.uniform(0.0, 2.0 * math.pi)),
+            ),
+            stage_jitter_um=(float(rng.uniform(0.015, 0.035)), float(rng.uniform(0.01, 0.025))),
         )
 
     def zone_plate(self, name: str) -> TrueZonePlate:

@@ -87,8 +87,9 @@ class Acquisition:
     """One acquisition, run in the caller's thread by `run`.
 
     An sCMOS reads one image while it exposes the next, so images follow each other by no less than the larger
-    of exposure and readout. Images are computed ahead in a pool; one whose world was changed by a command
-    after its computation began, and before its exposure ended, is computed again.
+    of exposure and readout; a trigger that comes sooner is lost, and counted in `missed`. Images are computed
+    ahead in a pool; one whose world was changed by a command after its computation began, and before its exposure
+    ended, is computed again.
 
     Parameters
     ----------
@@ -115,8 +116,10 @@ class Acquisition:
         self._stop = threading.Event()
         self._triggers: deque[float] = deque()
         self._triggered = threading.Condition()
+        self.missed = 0
         self._single_s = max(recipe.exposure_s, source.readout_time_s)
-        self.period_s = max(recipe.period_s, self._single_s * recipe.exposures)
+        # A trigger knows of no period.
+        self.period_s = max(0.0 if recipe.triggered else recipe.period_s, self._single_s * recipe.exposures)
 
     def abort(self) -> None:
         """Stop as soon as possible; any thread."""
@@ -165,7 +168,7 @@ class Acquisition:
                 return False
         return not self._stop.is_set()
 
-    def _next_trigger(self, ready_s: float) -> float | None:
+    def _next_trigger(self, ready_s: float, *, wait: bool) -> float | None:
         """Return the start of the next triggered image; triggers that come too early are lost."""
         with self._triggered:
             while not self._stop.is_set():
@@ -173,6 +176,9 @@ class Acquisition:
                     t_s = self._triggers.popleft()
                     if t_s >= ready_s - 1e-6:
                         return t_s
+                    self.missed += 1
+                if not wait:
+                    return None
                 self._triggered.wait()
         return None
 
@@ -213,13 +219,16 @@ class Acquisition:
         try:
             while wanted is None or delivered < wanted:
                 if self.recipe.triggered:
-                    ready_s = -np.inf if submitted == 0 else start_s + self.period_s
-                    triggered_s = self._next_trigger(ready_s)
-                    if triggered_s is None or not self._sleep_until(triggered_s):
+                    while len(pending) < _LOOKAHEAD and (wanted is None or submitted < wanted):
+                        ready_s = -np.inf if submitted == 0 else start_s + self.period_s
+                        triggered_s = self._next_trigger(ready_s, wait=not pending)
+                        if triggered_s is None:
+                            break
+                        start_s = triggered_s
+                        pending.append(self._submit(start_s))
+                        submitted += 1
+                    if not pending or not self._sleep_until(pending[0].start_s):
                         return False
-                    start_s = triggered_s
-                    pending.append(self._submit(start_s))
-                    submitted += 1
                     if exposing is not None:
                         exposing(True)
                 else:

@@ -26,6 +26,7 @@ __all__ = ["CameraDriver"]
 
 log = logging.getLogger(__name__)
 _SINGLE, _MULTIPLE = 0, 1
+_EXTERNAL, _SOFTWARE = 1, 2
 _IDLE, _ACQUIRING, _READOUT, _ERROR, _WAITING, _ABORTED = 0, 1, 2, 6, 7, 10
 _AMBIENT_C, _COOLING_S = 20.0, 60.0
 _GEOMETRY = ("MinX", "MinY", "SizeX", "SizeY", "BinX", "BinY")
@@ -133,9 +134,12 @@ class CameraDriver:
             self._thread.join(timeout=30.0)
 
     def trigger(self, t_s: float) -> None:
-        """Give a hardware trigger at simulated time `t_s`; any thread. Ignored unless it waits for one."""
+        """Give a hardware trigger at simulated time `t_s`; any thread. Ignored unless it listens to its input."""
+        self._trigger(t_s, _EXTERNAL)
+
+    def _trigger(self, t_s: float, mode: int) -> None:
         acquisition = self._acquisition
-        if acquisition is not None and acquisition.recipe.triggered:
+        if acquisition is not None and acquisition.recipe.triggered and self.board.value("TriggerMode_RBV") == mode:
             acquisition.trigger(t_s)
 
     # settings ---------------------------------------------------------------------------------------------
@@ -227,6 +231,7 @@ class CameraDriver:
                 AcquireBusy=1,
                 NumImagesCounter_RBV=0,
                 NumExposuresCounter_RBV=0,
+                MissedTriggers_RBV=0,
                 DetectorState_RBV=_WAITING if acquisition.recipe.triggered else _ACQUIRING,
                 StatusMessage_RBV="Waiting for trigger" if acquisition.recipe.triggered else "Acquiring",
                 Acquire_RBV=1,
@@ -251,7 +256,7 @@ class CameraDriver:
 
     def _put_trigger(self, value: int) -> None:
         if value:
-            self.trigger(self._clock.now())
+            self._trigger(self._clock.now(), _SOFTWARE)
         self.board.post(SoftwareTrigger=0)
 
     def _acquire(self, acquisition: Acquisition) -> None:
@@ -266,7 +271,7 @@ class CameraDriver:
             frame = Frame(self._counter, image, stamp_s, attributes)
             if self.board.value("ArrayCallbacks"):
                 self._plugin.take(frame)
-            self._show_frame(frame)
+            self._show_frame(frame, acquisition.missed)
 
         def remaining(left_s: float) -> None:
             if recipe.exposure_s > 0.5:
@@ -286,6 +291,7 @@ class CameraDriver:
         done = {
             "TimeRemaining_RBV": 0.0,
             "NumImagesCounter_RBV": self._images,
+            "MissedTriggers_RBV": acquisition.missed,
             "DetectorState_RBV": state,
             "StatusMessage_RBV": message,
             "Acquire": 0,
@@ -301,7 +307,7 @@ class CameraDriver:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._release)
 
-    def _show_frame(self, frame: Frame) -> None:
+    def _show_frame(self, frame: Frame, missed: int) -> None:
         values: dict[str, Any] = {}
         now_s, (mark_s, marked) = time.monotonic(), self._rate_mark
         if now_s - mark_s >= 1.0:
@@ -315,6 +321,7 @@ class CameraDriver:
             "EpicsTSNsec_RBV": int((stamp_s % 1) * 1e9),
             "ArraySize_RBV": frame.array.nbytes,
             "NumImagesCounter_RBV": self._images,
+            "MissedTriggers_RBV": missed,
             "ArrayCounter": self._counter,
             "ArrayCounter_RBV": self._counter,
         }

@@ -34,6 +34,7 @@ from caproto._dbr import _channel_type_by_name
 __all__ = [
     "AlarmSeverity",
     "AlarmStatus",
+    "ArrayPv",
     "DoublePv",
     "EnumPv",
     "LongPv",
@@ -233,6 +234,18 @@ class DoublePv(Pv, ChannelDouble):
 
     def _normal(self, value: Any) -> float:
         return float(value)
+
+
+class ArrayPv(Pv, ChannelDouble):
+    """A waveform of doubles that grows and shrinks up to `length`; clients only read it."""
+
+    record_type = "waveform"
+
+    def __init__(self, *, length: int, units: str = "", precision: int = 3) -> None:
+        super().__init__([], {"writable": False}, max_length=length, units=units, precision=precision)
+
+    def _normal(self, value: Any) -> list[float]:
+        return [float(item) for item in value]
 
 
 class _IntegerPv(Pv):

@@ -130,6 +130,8 @@ def camera_rows(
         rw("ImageMode", Choice(IMAGE_MODES, 2)),
         rw("TriggerMode", Choice(TRIGGER_MODES)),
         wo("SoftwareTrigger", 0),
+        # No channel of ADCore counts these; a simulator can.
+        ro("MissedTriggers_RBV", 0),
         rw("FrameType", Choice(("Normal", "Background", "FlatField", "DblCorrelation"))),
         rw("NumImages", 1),
         rw("NumExposures", 1),

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Axis", "AxisErrors", "Segment", "stop_segments", "travel_segments"]
+__all__ = ["Axis", "AxisErrors", "Ripple", "Segment", "stop_segments", "travel_segments"]
 
 _HISTORY = 256
+_ITERATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Segment:
         How long it lasts.
     position, velocity, acceleration : float
         At its start, in the axis' unit (per s, per s^2).
+    planned_s : float
+        How long it was meant to last when it was commanded; `duration_s` if 0.
     """
 
     start_s: float
@@ -31,6 +34,7 @@ class Segment:
     position: float
     velocity: float
     acceleration: float
+    planned_s: float = 0.0
 
     @property
     def end_s(self) -> float:
@@ -51,7 +55,48 @@ class Segment:
     def cut(self, t_s: float) -> Segment:
         """Return the part before `t_s`."""
         kept = min(max(t_s - self.start_s, 0.0), self.duration_s)
-        return Segment(self.start_s, kept, self.position, self.velocity, self.acceleration)
+        planned_s = self.planned_s or self.duration_s
+        return Segment(self.start_s, kept, self.position, self.velocity, self.acceleration, planned_s)
+
+    def time_at(self, position: float) -> float:
+        """Return the time at which it passes a position of its own, by the formula that does not cancel."""
+        way = position - self.position
+        end = math.copysign(math.sqrt(max(self.velocity**2 + 2 * self.acceleration * way, 0.0)), way)
+        total = self.velocity + end
+        return self.start_s + (2 * way / total if total else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ripple:
+    """Following error of a drive at constant velocity, periodic in its position as the poles of a motor are.
+
+    The servo takes it out on the ramps: it comes and goes within a period at both ends of the cruise.
+
+    Attributes
+    ----------
+    velocity : float
+        Amplitude of the velocity's deviation, relative to the velocity; well below 1.
+    period : float
+        In the axis' unit, > 0.
+    phase_rad : float
+        Phase at position 0.
+    """
+
+    velocity: float = 0.0
+    period: float = 1.0
+    phase_rad: float = 0.0
+
+    def at(self, segment: Segment, position: float) -> float:
+        """Return the deviation, in the axis' unit, where a segment's commanded position is `position`."""
+        if not self.velocity or segment.acceleration or not segment.velocity:
+            return 0.0
+        length = abs(segment.velocity) * (segment.planned_s or segment.duration_s)
+        edge = min(self.period, 0.5 * length)
+        way = abs(position - segment.position)
+        inside = min(way, length - way) / edge if edge else 0.0
+        window = 1.0 if inside >= 1.0 else max(inside, 0.0) ** 2 * (3.0 - 2.0 * max(inside, 0.0))
+        amplitude = self.velocity * self.period / (2 * math.pi) * (edge / self.period)
+        return amplitude * window * math.sin(2 * math.pi * position / self.period + self.phase_rad)
 
 
 def _no_error(position: float) -> float:
@@ -70,11 +115,14 @@ class AxisErrors:
         Reading of the encoder minus true position, at a true position; small and smooth.
     encoder_noise_rms : float
         Standard deviation of the readback, in the axis' unit, >= 0.
+    ripple : Ripple
+        Following error while it moves.
     """
 
     lost_motion: float = 0.0
     encoder_error: Callable[[float], float] = _no_error
     encoder_noise_rms: float = 0.0
+    ripple: Ripple = Ripple()
 
 
 def _chain(start_s: float, position: float, stretches: Sequence[tuple[float, float, float]]) -> list[Segment]:
@@ -181,6 +229,11 @@ class Axis:
         rest = Segment(0.0, 0.0, position, 0.0, 0.0)
         # Each segment with the position of the load, as the encoder would read it, at its start.
         self._track: tuple[tuple[Segment, float], ...] = ((rest, position),)
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after every command that alters where the axis will be, in the commands' thread."""
+        self._watchers.append(changed)
 
     def _segment(self, t_s: float) -> tuple[Segment, float]:
         track = self._track
@@ -192,13 +245,57 @@ class Axis:
         return min(max(load, drive - play), drive + play)
 
     def drive(self, t_s: float) -> float:
-        """Return the position of the drive, which the encoder sees, at `t_s`."""
+        """Return where the drive is told to be at `t_s`."""
         return self._segment(t_s)[0].at(t_s)
+
+    def reading(self, t_s: float) -> float:
+        """Return what a noiseless encoder on the drive reads at `t_s`: the command and what the drive lags."""
+        segment = self._segment(t_s)[0]
+        position = segment.at(t_s)
+        return position + self.errors.ripple.at(segment, position)
+
+    def passes(self, reading: float, after_s: float, *, upwards: bool) -> float | None:
+        """Return when the encoder next passes a reading in a direction, from the trajectory as now commanded.
+
+        Parameters
+        ----------
+        reading : float
+            In the axis' unit.
+        after_s : float
+            Simulated time; the encoder has to be short of the reading then, or later.
+        upwards : bool
+            Whether readings grow as it passes.
+
+        Returns
+        -------
+        float or None
+            Simulated time, past or to come; None if it does not as things are.
+        """
+        sign = 1.0 if upwards else -1.0
+        ripple = self.errors.ripple
+        for segment, _ in self._track:
+            start, end = segment.at(max(segment.start_s, after_s)), segment.at(segment.end_s)
+            if segment.end_s <= after_s or sign * (end - start) <= 0:
+                continue
+            first, last = (sign * (where + ripple.at(segment, where)) for where in (start, end))
+            if not first < sign * reading <= last:
+                continue
+            position = reading
+            for _ in range(_ITERATIONS):  # contracts by the ripple's relative velocity each time
+                position = reading - ripple.at(segment, position)
+            return max(segment.time_at(position), after_s)
+        return None
+
+    def settled_s(self, t_s: float) -> float:
+        """Return the time since which the axis rests at `t_s`, or `t_s` itself while it moves."""
+        segment = self._segment(t_s)[0]
+        return t_s if t_s < segment.end_s else segment.end_s
 
     def position(self, t_s: float) -> float:
         """Return the true position of the load at simulated time `t_s`, of this or a recent move."""
         segment, load = self._segment(t_s)
-        followed = self._follow(load, segment.at(t_s))
+        drive = segment.at(t_s)
+        followed = self._follow(load, drive) + self.errors.ripple.at(segment, drive)
         # The servo holds the reading where it was told: true + error(true) = reading.
         error = self.errors.encoder_error
         return followed - error(followed - error(followed))
@@ -225,6 +322,8 @@ class Axis:
             before, load = track[-1]
             track.append((segment, self._follow(load, before.at(before.end_s))))
         self._track = tuple(track)
+        for changed in self._watchers:
+            changed()
         return self.end_s
 
     def move(

@@ -68,7 +68,7 @@ class MotorState:
 
     def _show_position(self) -> None:
         noise = self.axis.errors.encoder_noise_rms
-        drive = self.axis.drive(self._clock.now()) + self._dial_zero
+        drive = self.axis.reading(self._clock.now()) + self._dial_zero
         seen = drive + (self._rng.gauss(0.0, noise) if noise else 0.0)
         raw = round(seen / self._get("MRES"))
         dial = raw * self._get("MRES")
@@ -131,5 +131,14 @@ class MotorState:
     def encoder(self, t_s: float) -> float:
         """Return what the encoder reads at simulated time `t_s`, in user units; any thread."""
         noise = self.axis.errors.encoder_noise_rms
-        seen = self.axis.drive(t_s) + self._dial_zero + (random.gauss(0.0, noise) if noise else 0.0)
+        seen = self.axis.reading(t_s) + self._dial_zero + (random.gauss(0.0, noise) if noise else 0.0)
         return self._user(round(seen / self._get("MRES")) * self._get("MRES"))
+
+    def passes(self, user: float, after_s: float, *, upwards: bool) -> float | None:
+        """Return when the encoder next passes a position in user units, growing if `upwards`; see `Axis.passes`."""
+        return self.axis.passes(self._dial(user) - self._dial_zero, after_s, upwards=upwards == (self._sign > 0))
+
+    @property
+    def encoder_noise_rms(self) -> float:
+        """Standard deviation of a single reading, in the axis' unit."""
+        return self.axis.errors.encoder_noise_rms
