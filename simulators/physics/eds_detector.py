@@ -8,7 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import xraydb
 
+from exitwave.simulators.physics import materials
 from exitwave.simulators.physics.constants import SIGMA_PER_FWHM
 from exitwave.simulators.physics.materials import ALUMINIUM, Material
 
@@ -80,31 +82,30 @@ def seen_fraction(segment: Segment, holder_deg: float, alpha_deg: float, beta_de
     return 1.0 - (math.acos(height) - height * math.sqrt(1.0 - height**2)) / math.pi
 
 
-@lru_cache(maxsize=8)
-def _efficiency(energies_kev: tuple[float, ...]) -> Values:
-    return np.array(
-        [
-            ALUMINIUM.transmission(_CONTACT_UM, e)
-            * _SILICON.transmission(_DEAD_UM, e)
-            * (1.0 - math.exp(-_SILICON.attenuation_per_um(e, "photo") * _THICK_UM))
-            for e in energies_kev
-        ]
-    )
+@lru_cache(maxsize=32)
+def _attenuation(formula: str, density: float, energies_kev: tuple[float, ...], kind: str) -> Values:
+    """1/um at many energies in one look-up."""
+    with materials._TABLES:
+        mu = xraydb.material_mu(formula, 1e3 * np.array(energies_kev), density=density, kind=kind)
+    return np.asarray(mu, float) * 1e-4
+
+
+def _per_um(material: Material, energies_kev: Values, kind: str = "total") -> Values:
+    keys = tuple(np.round(np.ravel(energies_kev), 4).tolist())
+    return _attenuation(material.formula, material.density_g_cm3, keys, kind).reshape(np.shape(energies_kev))
 
 
 def efficiency(energies_kev: Values) -> Values:
     """Part of the photons that hit a windowless detector and are counted in full: contact, dead layer, thickness."""
-    return _efficiency(tuple(np.round(np.ravel(energies_kev), 4).tolist())).reshape(np.shape(energies_kev))
+    lost = _CONTACT_UM * _per_um(ALUMINIUM, energies_kev) + _DEAD_UM * _per_um(_SILICON, energies_kev)
+    return np.asarray(np.exp(-lost) * -np.expm1(-_THICK_UM * _per_um(_SILICON, energies_kev, "photo")))
 
 
 def escape(material: Material, thickness_nm: float, elevation_deg: float, energies_kev: Values) -> Values:
     """Part of photons made evenly over the depth of a foil that leave it towards a detector."""
     path_um = 1e-3 * thickness_nm / max(math.sin(math.radians(elevation_deg)), 0.02)
-    mu = np.array([material.attenuation_per_um(round(float(e), 4)) for e in np.ravel(energies_kev)])
-    chi = mu * path_um
-    return np.asarray(
-        np.where(chi < 1e-9, 1.0, -np.expm1(-chi) / np.maximum(chi, 1e-9)).reshape(np.shape(energies_kev))
-    )
+    chi = np.maximum(_per_um(material, energies_kev) * path_um, 1e-9)
+    return np.asarray(-np.expm1(-chi) / chi)
 
 
 def resolution_fwhm_ev(energy_ev: float, mn_ka_fwhm_ev: float) -> float:

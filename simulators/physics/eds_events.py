@@ -29,7 +29,8 @@ def quantiles(energies_kev: Doubles, weights: Doubles) -> Singles:
     """Inverse of the cumulative distribution of energies, at `QUANTILES` points midway between equal steps."""
     cumulative = np.cumsum(weights)
     points = (np.arange(QUANTILES) + 0.5) / QUANTILES * cumulative[-1]
-    return energies_kev[np.minimum(np.searchsorted(cumulative, points), len(energies_kev) - 1)].astype(np.float32)
+    chosen = energies_kev[np.minimum(np.searchsorted(cumulative, points), len(energies_kev) - 1)]
+    return np.asarray(chosen, np.float32)
 
 
 @kernel

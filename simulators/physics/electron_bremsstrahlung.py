@@ -52,7 +52,7 @@ def effective_charge(element: str, q_per_pm: Values) -> Values:
         form = np.asarray(xraydb.f0(element, np.ravel(inside) / (4.0 * math.pi) * 1e2), float).reshape(q.shape)
     # Past the table its constant term would stay for ever; a form factor falls with the fourth power there.
     form = form * (inside / np.maximum(q, 1e-12)) ** 4 if q.max(initial=0.0) > _TABLE_END_PER_PM else form
-    return np.maximum(atomic_number(element) - form, 0.0)
+    return np.asarray(np.maximum(atomic_number(element) - form, 0.0))
 
 
 def _momenta(voltage_kv: float) -> tuple[Values, Values]:

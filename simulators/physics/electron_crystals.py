@@ -65,11 +65,22 @@ class Columns:
     atoms: npt.NDArray[np.int32]
     share: Values
 
-    def near(self, x_nm: float, y_nm: float, half_nm: float) -> Columns:
-        """Return those within a square."""
-        inside = (np.abs(self.x - x_nm) <= half_nm) & (np.abs(self.y - y_nm) <= half_nm) & (self.atoms > 0)
-        parts = (self.x, self.y, self.bottom, self.top, self.atoms, self.share)
-        return Columns(self.kind, *(np.ascontiguousarray(part[inside]) for part in parts))
+    def near(self, x_nm: float, y_nm: float, half_nm: float, period_nm: tuple[float, float] | None = None) -> Columns:
+        """Return those within a square, relative to its middle; of a specimen that repeats itself if it has a period."""
+        x, y = self.x - x_nm, self.y - y_nm
+        if period_nm is not None:
+            x -= np.round(x / period_nm[0]) * period_nm[0]
+            y -= np.round(y / period_nm[1]) * period_nm[1]
+        inside = (np.abs(x) <= half_nm) & (np.abs(y) <= half_nm) & (self.atoms > 0)
+        return Columns(
+            self.kind,
+            x[inside],
+            y[inside],
+            self.bottom[inside],
+            self.top[inside],
+            self.atoms[inside],
+            self.share[inside],
+        )
 
 
 @dataclass(frozen=True)
@@ -84,24 +95,31 @@ class Crystal:
         By kind.
     material : Material
         For absorption.
+    period_nm : tuple of float, optional
+        It repeats itself with (x, y); a field of view is smaller than that.
     """
 
     name: str
     columns: Sequence[Columns]
     material: Material
+    period_nm: tuple[float, float] | None = None
+
+    def near(self, x_nm: float, y_nm: float, half_nm: float) -> list[Columns]:
+        """Return the columns within a square, by kind."""
+        return [part.near(x_nm, y_nm, half_nm, self.period_nm) for part in self.columns]
 
     def thickness_nm(self, x_nm: float, y_nm: float, half_nm: float) -> float:
         """Mean length of the columns near a place (of the atoms that are there; 0 if none are)."""
-        lengths = [part.top - part.bottom for part in (c.near(x_nm, y_nm, half_nm) for c in self.columns)]
+        lengths = [part.top - part.bottom for part in self.near(x_nm, y_nm, half_nm)]
         joined = np.concatenate(lengths)
         return float(joined.mean()) if joined.size else 0.0
 
 
-def _grid(spacing_nm: float, half_nm: float) -> tuple[Values, Values]:
-    n = int(half_nm / spacing_nm)
-    steps = np.arange(-n, n + 1) * spacing_nm
-    x, y = np.meshgrid(steps, steps)
-    return x.ravel(), y.ravel()
+def _grid(wide_nm: float, high_nm: float, half_nm: float) -> tuple[Values, Values, tuple[float, float]]:
+    """Points of a rectangular lattice over a whole number of cells, and the extent of these."""
+    nx, ny = int(half_nm / wide_nm), int(half_nm / high_nm)
+    x, y = np.meshgrid(np.arange(-nx, nx) * wide_nm, np.arange(-ny, ny) * high_nm)
+    return x.ravel(), y.ravel(), (2 * nx * wide_nm, 2 * ny * high_nm)
 
 
 def _foil(kind: Kind, x: Values, y: Values, spacing_nm: float, thickness_nm: Values, partners: int = 1) -> Columns:
@@ -117,7 +135,7 @@ def strontium_titanate(thickness_nm: float = 30.0) -> Crystal:
     B factors: Y. A. Abramov et al., Acta Cryst. B 51 (1995) 942, at room temperature.
     """
     a = 0.3905
-    x, y = _grid(a, HALF_WIDTH_NM)
+    x, y, period = _grid(a, a, HALF_WIDTH_NM)
     even = np.full(x.size, thickness_nm)
     half = a / 2.0
     columns = (
@@ -126,36 +144,34 @@ def strontium_titanate(thickness_nm: float = 30.0) -> Crystal:
         _foil(Kind("O", "Ti/O", 7300.0), x + half, y + half, a, even, 2),
         _foil(Kind("O", "O", 7300.0), np.r_[x + half, x], np.r_[y, y + half], a, np.r_[even, even]),
     )
-    return Crystal("SrTiO3", columns, Material("SrTiO3", 5.117))
+    return Crystal("SrTiO3", columns, Material("SrTiO3", 5.117), period)
 
 
-def _fcc_110(a_nm: float, half_nm: float) -> tuple[Values, Values, float]:
+def _fcc_110(a_nm: float, half_nm: float) -> tuple[Values, Values, float, tuple[float, float]]:
     """Columns of an fcc crystal along [110]: a centred rectangle of a x a / sqrt(2); spacing along it a / sqrt(2)."""
-    wide, high = a_nm, a_nm / math.sqrt(2.0)
-    nx, ny = int(half_nm / wide), int(half_nm / high)
-    x, y = np.meshgrid(np.arange(-nx, nx + 1) * wide, np.arange(-ny, ny + 1) * high)
-    x, y = x.ravel(), y.ravel()
-    return np.r_[x, x + wide / 2], np.r_[y, y + high / 2], high
+    high = a_nm / math.sqrt(2.0)
+    x, y, period = _grid(a_nm, high, half_nm)
+    return np.r_[x, x + a_nm / 2], np.r_[y, y + high / 2], high, period
 
 
-def _ligament(x: Values, y: Values, thickness_nm: float, seed: int) -> Values:
+def _ligament(x: Values, y: Values, period: tuple[float, float], thickness_nm: float, seed: int) -> Values:
     """Thickness of a nanoporous ligament: smooth, uneven, with pores (where it is 0) between."""
     rng = np.random.default_rng(seed)
     field = np.zeros(x.size)
     for _ in range(12):
-        period = rng.uniform(12.0, 30.0)
-        angle, phase = rng.uniform(0.0, 2.0 * math.pi, 2)
-        field += np.cos(2.0 * math.pi * (x * math.cos(angle) + y * math.sin(angle)) / period + phase) / 12**0.5
-    # Full at the origin, where the goniometer's zero stands; a quarter of the area are pores.
-    field += (1.2 - field[np.argmin(np.hypot(x, y))]) * np.exp(-(x**2 + y**2) / (2.0 * 8.0**2))
-    return thickness_nm * np.clip(field + 0.5, 0.0, 1.6) / 1.6
+        p, q = (rng.choice([-1, 1], 2) * rng.integers(2, 6, 2)).tolist()
+        wave = 2.0 * math.pi * (p * x / period[0] + q * y / period[1])
+        field += np.cos(wave + rng.uniform(0.0, 2.0 * math.pi)) / 6**0.5
+    # Full at the origin, where the goniometer's zero stands.
+    field += (1.0 - field[np.argmin(np.hypot(x, y))]) * np.exp(-(x**2 + y**2) / (2.0 * 8.0**2))
+    return thickness_nm * np.clip(field + 0.5, 0.0, 1.5) / 1.5
 
 
 def _alloy(
     name: str, parts: dict[str, float], a_nm: float, density: float, thickness_nm: float, b_pm2: dict[str, float]
 ) -> Crystal:
-    x, y, spacing = _fcc_110(a_nm, HALF_WIDTH_NM)
-    total = np.round(_ligament(x, y, thickness_nm, 11) / spacing).astype(np.int32)
+    x, y, spacing, period = _fcc_110(a_nm, HALF_WIDTH_NM)
+    total = np.round(_ligament(x, y, period, thickness_nm, 11) / spacing).astype(np.int32)
     rng = np.random.default_rng(12)
     counts = rng.multinomial(total, list(parts.values()))
     half = 0.5 * np.maximum(total - 1, 0) * spacing
@@ -165,7 +181,7 @@ def _alloy(
         for i, element in enumerate(parts)
     )
     formula = "".join(f"{element}{part:g}" for element, part in parts.items())
-    return Crystal(name, columns, Material(formula, density))
+    return Crystal(name, columns, Material(formula, density), period)
 
 
 def nanoporous_gold(thickness_nm: float = 25.0) -> Crystal:
@@ -185,7 +201,7 @@ def platinum_particle(diameter_nm: float = 8.0, strain: float = 0.0) -> Crystal:
     ``strain`` is the radial expansion at its surface, growing with the square of the distance from the axis: the
     displacement field that a relaxed shell leaves, u = strain * r * (r / R)^2.
     """
-    x, y, spacing = _fcc_110(0.39236, diameter_nm)
+    x, y, spacing, _ = _fcc_110(0.39236, diameter_nm)
     r2 = (x**2 + y**2) / (0.5 * diameter_nm) ** 2
     thickness = diameter_nm * np.sqrt(np.clip(1.0 - r2, 0.0, None))
     grown = 1.0 + strain * r2

@@ -17,7 +17,8 @@ __all__ = ["annular_pm2"]
 def annular_pm2(element: str, voltage_kv: float, inner_mrad: float, outer_mrad: float) -> float:
     """Cross-section (pm^2) of one atom for scattering between two angles.
 
-    First Born approximation: dsigma/dOmega = (2 gamma / a_0)^2 (Z - f(q))^2 / q^4 (H. Bethe, 1930), q = 2 k sin(theta/2).
+    First Born approximation: dsigma/dOmega = (2 gamma / a_0)^2 (Z - f(q))^2 / q^4 (H. Bethe, 1930), with
+    q = 2 k sin(theta / 2).
     """
     electron = Electron(voltage_kv)
     k = 2.0 * math.pi / electron.wavelength_pm

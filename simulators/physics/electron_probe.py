@@ -21,7 +21,7 @@ from exitwave.simulators.physics.constants import ELECTRON_REST_ENERGY_KEV, SIGM
 
 __all__ = ["ABERRATIONS", "BOHR_PM", "HBAR_C_KEV_PM", "Electron", "Probe", "fwhm_of_profile"]
 
-Image = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 
 BOHR_PM: float = codata.physical_constants["Bohr radius"][0] * 1e12
 HBAR_C_KEV_PM: float = codata.hbar * codata.c / codata.e * 1e9
@@ -82,7 +82,7 @@ class Probe:
     source_fwhm_pm: float
     aberrations_nm: Mapping[str, float] = field(default_factory=dict)
 
-    def phase(self, theta_x_rad: Image, theta_y_rad: Image) -> npt.NDArray[np.float64]:
+    def phase(self, theta_x_rad: Values, theta_y_rad: Values) -> Values:
         """Return chi at angles of the aperture (rad)."""
         theta = np.hypot(theta_x_rad, theta_y_rad)
         phi = np.arctan2(theta_y_rad, theta_x_rad)
@@ -119,7 +119,7 @@ class Probe:
         fx = scipy_fft.fftfreq(shape[1], pitch_pm)[None, :]
         cos, sin = math.cos(rotation_rad), math.sin(rotation_rad)
         tx, ty = wavelength * (fx * cos - fy * sin), wavelength * (fx * sin + fy * cos)
-        # An aperture whose edge falls between samples is weighted there: a hard edge makes the probe jump with the grid.
+        # Where the aperture's edge falls between samples it is weighted: a hard edge makes the probe jump with the grid.
         step = wavelength * max(1.0 / (shape[0] * pitch_pm), 1.0 / (shape[1] * pitch_pm))
         edge = (self.convergence_mrad * 1e-3 - np.hypot(tx, ty)) / step + 0.5
         pupil = np.sqrt(np.clip(edge, 0.0, 1.0)) * np.exp(-1j * self.phase(tx, ty))
@@ -129,7 +129,7 @@ class Probe:
         k2 = (2.0 * math.pi) ** 2 * (fy**2 + scipy_fft.rfftfreq(shape[1], pitch_pm)[None, :] ** 2)
         return np.asarray(spectrum / spectrum[0, 0] * np.exp(-0.5 * sigma**2 * k2))
 
-    def image(self, size: int = 256, pitch_pm: float = 5.0) -> npt.NDArray[np.float64]:
+    def image(self, size: int = 256, pitch_pm: float = 5.0) -> Values:
         """Return the intensity on a square grid, its maximum near the middle; the sum is 1."""
         return np.asarray(scipy_fft.fftshift(scipy_fft.irfft2(self.transfer((size, size), pitch_pm), s=(size, size))))
 
@@ -140,7 +140,7 @@ class Probe:
         return fwhm_of_profile(image[row]) * pitch_pm
 
 
-def fwhm_of_profile(values: npt.NDArray[np.float64]) -> float:
+def fwhm_of_profile(values: Values) -> float:
     """Full width at half maximum of a single peak on zero, in samples (linear interpolation)."""
     top = int(np.argmax(values))
     half = 0.5 * values[top]
