@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class RunningIoc:
 
     process: subprocess.Popen[str]
     ready: dict[str, Any]
+    truth: dict[str, Any] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -104,6 +105,21 @@ def ioc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningIoc]:
     become_client(running)
     yield running
     assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def fly_ioc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningIoc]:
+    """A beamline with hidden errors (in `truth.json` beside its log), whose frames cost nothing."""
+    folder = tmp_path_factory.mktemp("fly")
+    arguments = ["--prefix", "FLY:", "--seed", "3", "--specimen", "memory", "--truth", str(folder / "truth.json")]
+    running = start_ioc(arguments, folder / "log")
+    running.truth = json.loads((folder / "truth.json").read_text())
+    before = {name: os.environ.get(name) for name in running.env}
+    become_client(running)
+    yield running
+    assert running.stop() == 0
+    os.environ.update({name: value for name, value in before.items() if value is not None})
+    forget_client_context()
 
 
 @pytest.fixture
