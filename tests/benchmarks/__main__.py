@@ -44,6 +44,7 @@ def main() -> int:
             "the star's resolution against exposure, zone plate and defocus",
             _load("resolution").resolution,
         ),
+        "stripes": ("stripe removal, 900 angles x 2048 columns, beside algotom", _load("stripes").stripe_figures),
         "world": ("the simulated microscope: frames/s beside the targets, photons", _load("world").world_figures),
     }
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
