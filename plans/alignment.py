@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
@@ -32,7 +32,7 @@ from exitwave.plans.stubs import (
     set_region,
     snap,
 )
-from exitwave.plans.txm import _through_focus
+from exitwave.plans.txm import FocusMethod, _through_focus
 
 __all__ = ["FOCUS_PASSES", "FocusPass", "condenser", "energy_calibration", "rocking_curve", "zone_plate_focus"]
 
@@ -49,7 +49,7 @@ class FocusPass:
         Positions.
     region_px : int
         Side of the square in the middle of the sensor that is looked at.
-    method : {"symmetry", "peak"}
+    method : {"transfer", "symmetry", "peak"}
         What counts as focus, see `exitwave.plans.txm.through_focus`.
     exposure_s : float
         Exposure of each image.
@@ -60,7 +60,7 @@ class FocusPass:
     span_um: float
     num: int
     region_px: int
-    method: Literal["symmetry", "peak"] = "peak"
+    method: FocusMethod = "peak"
     exposure_s: float = 1.0
     within_um: float | None = None
 
@@ -69,12 +69,12 @@ class FocusPass:
 TRIES = 3
 """How often a pass is taken, each time centred on where the one before pointed, before the search is given up."""
 
-# The last one sees the finest structure, where the middle of the two peaks beside focus is least off.
+# The second may end on one of the two peaks that a phase specimen has beside focus, three depths away; the last reaches
+# over both from there.
 FOCUS_PASSES = (
     FocusPass(1600.0, 21, 2048),
     FocusPass(240.0, 21, 1024),
-    FocusPass(112.0, 25, 1024, "symmetry"),
-    FocusPass(64.0, 21, 1024, "symmetry", within_um=10.0),
+    FocusPass(112.0, 25, 1024, "transfer", within_um=28.0),
 )
 
 

@@ -9,7 +9,10 @@ import bluesky.plan_stubs as bps
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from exitwave.analysis import correction, sharpness
+from exitwave.analysis import correction, optics, sharpness
+from exitwave.analysis.errors import FocusRangeError
+from exitwave.analysis.resolution import find_star_centre
+from exitwave.analysis.through_focus import fit_transfer, ring_edges, ring_powers
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import (
@@ -35,7 +38,9 @@ from exitwave.plans.stubs import (
     take_projections,
 )
 
-__all__ = ["radiograph", "through_focus"]
+__all__ = ["FocusMethod", "centre_star", "radiograph", "through_focus"]
+
+FocusMethod = Literal["transfer", "symmetry", "peak"]
 
 
 def radiograph(
@@ -114,13 +119,13 @@ def radiograph(
 
 def through_focus(
     instrument: Instrument,
-    span_um: float = 200.0,
-    num: int = 21,
+    span_um: float = 120.0,
+    num: int = 25,
     *,
     exposure_s: float = 1.0,
     centre_mm: float | None = None,
     region_px: int = 1024,
-    method: Literal["symmetry", "peak"] = "symmetry",
+    method: FocusMethod = "transfer",
     move_to_best: bool = True,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
@@ -142,9 +147,11 @@ def through_focus(
         Middle of the range; where the zone plate is without it.
     region_px : int
         Side of the square in the middle of the sensor that is looked at.
-    method : {"symmetry", "peak"}
-        What is taken for focus, see `exitwave.analysis.sharpness.fit_focus`: the centre of symmetry, which phase
-        contrast does not shift, or the highest peak, enough for a coarse scan.
+    method : {"transfer", "symmetry", "peak"}
+        What is taken for focus: the place that the lens's even and odd transfer explain best, exact for absorption
+        and phase (`exitwave.analysis.through_focus`; the range should be some fourteen depths of focus, in steps of
+        about half of one); or, see `exitwave.analysis.sharpness.fit_focus`, the centre of symmetry, or the highest
+        peak, enough for a coarse scan.
     move_to_best : bool
         Go to the best position; otherwise back to where it was.
 
@@ -156,7 +163,7 @@ def through_focus(
     Raises
     ------
     FitError
-        The sharpest image is at an end of the range; the zone plate is back where it was.
+        The focus is at an end of the range, or there is none; the zone plate is back where it was.
     """
     return (
         yield from _through_focus(
@@ -183,7 +190,7 @@ def _through_focus(
     exposure_s: float,
     centre_mm: float | None,
     region_px: int,
-    method: Literal["symmetry", "peak"],
+    method: FocusMethod,
     within_um: float | None,
     move_to_best: bool,
     plan_name: str,
@@ -208,7 +215,27 @@ def _through_focus(
     region = central_region(region_px, int(cam.max_size_x.get()), int(cam.max_size_y.get()))
     region_before = None
     plate = microscope.zone_plate
-    band = focus_band(span_um / (num - 1), plate.numerical_aperture.get(), float(microscope.pixel_size.get()))
+    aperture, pixel_nm = float(plate.numerical_aperture.get()), float(microscope.pixel_size.get())
+    band = focus_band(span_um / (num - 1), aperture, pixel_nm)
+    wavelength_nm = optics.wavelength_nm((yield from bps.rd(microscope.energy, default_value=8.0)))
+    edges = ring_edges(aperture, wavelength_nm, pixel_nm) if method == "transfer" else None
+
+    def find(measures: list[float], powers: list[np.ndarray]) -> tuple[float, float]:
+        if edges is None:
+            within_mm = None if within_um is None else within_um * 1e-3
+            peak = sharpness.fit_focus(
+                positions, measures, method="peak" if method == "peak" else "symmetry", within=within_mm
+            )
+            return peak.best, peak.best_sd
+        away_um = [1e3 * (position - centre) for position in positions]
+        try:
+            focus = fit_transfer(
+                away_um, np.array(powers), edges,
+                numerical_aperture=aperture, wavelength_nm=wavelength_nm, within_um=within_um,
+            )  # fmt: skip
+        except FocusRangeError as error:
+            raise FocusRangeError(str(error), centre + 1e-3 * error.towards) from error
+        return centre + 1e-3 * focus.best, 1e-3 * focus.best_sd
 
     def body() -> MsgGenerator[None]:
         nonlocal target_mm, region_before
@@ -220,7 +247,8 @@ def _through_focus(
         yield from open_shutter(instrument.fast_shutter)
         yield from count_beam(instrument)
         yield from bps.prepare(camera, each, wait=True)
-        measures = []
+        measures: list[float] = []
+        powers: list[np.ndarray] = []
         for position in positions:
             yield from bps.checkpoint()
             yield from bps.mv(axis, position)
@@ -228,19 +256,19 @@ def _through_focus(
             # A zinger or a hot pixel outshines what a focus measure looks for.
             np.clip(image, 0.0, 4.0, out=image)
             measures.append(float(sharpness.band_power(image, band=band)))
+            if edges is not None:
+                powers.append(ring_powers(image, pixel_nm, edges))
             yield from bps.mv(microscope.sharpness, measures[-1])
             yield from record("primary", axis, microscope.sharpness, camera)
         yield from close_shutter(instrument.fast_shutter)
-        best = sharpness.fit_focus(
-            positions, measures, method=method, within=None if within_um is None else within_um * 1e-3
-        )
+        best_mm, sd_mm = find(measures, powers)
         if found is not None:
-            found(best.best, best.best_sd)
-        yield from bps.mv(microscope.focus_result.best, best.best)
-        yield from bps.mv(microscope.focus_result.uncertainty, best.best_sd)
+            found(best_mm, sd_mm)
+        yield from bps.mv(microscope.focus_result.best, best_mm)
+        yield from bps.mv(microscope.focus_result.uncertainty, sd_mm)
         yield from bps.trigger_and_read([microscope.focus_result], name="focus")
         if move_to_best:
-            target_mm = best.best
+            target_mm = best_mm
 
     def go() -> MsgGenerator[None]:
         if region_before is not None:
@@ -256,6 +284,86 @@ def _through_focus(
         motors=[axis],
         num_points=num,
         hints={"dimensions": [([axis.name], "primary")]},
+        md=md,
+    )
+    return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=go))
+
+
+def centre_star(
+    instrument: Instrument,
+    exposure_s: float = 1.0,
+    *,
+    region_px: int = 1024,
+    num_references: int = 4,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Find the centre of a Siemens star in one image and move the sample so that it is in the middle of the sensor.
+
+    Streams: ``dark``, ``flat``, ``primary`` (sample x, y and the frame before the move), ``centred`` (x, y after it).
+
+    Parameters
+    ----------
+    instrument : Instrument
+    exposure_s : float
+    region_px : int
+        Side of the square in the middle of the sensor in which the centre is looked for.
+    num_references : int
+        Darks, and flats, one exposure each.
+
+    Returns
+    -------
+    str
+        The run's uid.
+
+    Raises
+    ------
+    FitError
+        The edges do not meet within the image; the sample is where it was.
+    """
+    require_count("num_references", num_references, at_least=1)
+    microscope = instrument.microscope
+    camera, sample = microscope.camera, microscope.sample
+    each = Acquisition(exposure_s)
+    camera.check_acquisition(each)
+    camera.check_storage(2 * num_references + 1)
+    region = central_region(region_px, int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get()))
+    region_before = None
+    pixel_um = 1e-3 * float(microscope.pixel_size.get())
+
+    def body() -> MsgGenerator[None]:
+        nonlocal region_before
+        region_before = yield from set_region(camera, *region)
+        dark = yield from _reference(instrument, "dark", exposure_s, num_references)
+        flat = yield from _reference(instrument, "flat", exposure_s, num_references)
+        correct = correction.FlatField(flat, dark, min_signal=0.3 * float(np.median(flat - dark)), fill=1.0)
+        yield from open_shutter(instrument.fast_shutter)
+        yield from bps.prepare(camera, each, wait=True)
+        image = correct((yield from snap(camera)))
+        yield from record("primary", sample.x, sample.y, camera)
+        yield from close_shutter(instrument.fast_shutter)
+        np.clip(image, 0.0, 4.0, out=image)
+        row, column = find_star_centre(image)
+        right_um = (column - 0.5 * (image.shape[1] - 1)) * pixel_um
+        down_um = (row - 0.5 * (image.shape[0] - 1)) * pixel_um
+        # from setpoints: readings have the encoder's noise; rows run down and y runs up
+        x = yield from bps.rd(sample.x.user_setpoint, default_value=0.0)
+        y = yield from bps.rd(sample.y.user_setpoint, default_value=0.0)
+        sample.x.check_value(x - right_um)
+        sample.y.check_value(y + down_um)
+        yield from bps.mv(sample.x, x - right_um, sample.y, y + down_um)
+        yield from record("centred", sample.x, sample.y)
+
+    def go() -> MsgGenerator[None]:
+        if region_before is not None:
+            yield from set_region(camera, *region_before)
+
+    metadata = start_metadata(
+        instrument,
+        "centre_star",
+        {"exposure_s": exposure_s, "region_px": region_px, "num_references": num_references},
+        technique="transmission X-ray microscopy",
+        detectors=[camera],
+        motors=[sample.x, sample.y],
         md=md,
     )
     return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=go))

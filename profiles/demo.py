@@ -39,8 +39,9 @@ class Exposures:
         return self.exposure_s * self.num_frames
 
 
-MAIN = Exposures(3.0, 10, 10, 6)
-SHORTER = (Exposures(0.5, 2, 4, 4), Exposures(5.0, 2, 4, 4))
+# Four times as many flats as frames: with as many, half of the noise in a corrected image would be that of the flats.
+MAIN = Exposures(3.0, 10, 40, 6)
+SHORTER = (Exposures(0.5, 2, 8, 4), Exposures(5.0, 2, 8, 4))
 
 
 @dataclass
@@ -150,7 +151,7 @@ def _put(name: str, value: str) -> None:
 
 
 def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
-    """Set energy and zone plate, and find the best pitch of the second crystal, condenser and focus."""
+    """Set energy and zone plate; align the second crystal's pitch, the condenser, focus and the place of the star."""
     from exitwave.plans.alignment import FocusPass
 
     engine, space = session.RE, session.namespace
@@ -167,10 +168,11 @@ def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
         # second has to reach over both from there.
         passes = (
             FocusPass(480.0, 21, REGION_PX, exposure_s=0.3),
-            FocusPass(14.0 * depth_um, 25, 512, "symmetry", exposure_s=0.3),
-            FocusPass(8.0 * depth_um, 21, 512, "symmetry", exposure_s=1.0, within_um=1.25 * depth_um),
+            FocusPass(14.0 * depth_um, 25, 512, "transfer", exposure_s=0.5, within_um=3.5 * depth_um),
         )
         engine(space["alignment"].zone_plate_focus(passes))
+    with times.phase("centring"):
+        engine(space["txm"].centre_star(0.5, region_px=REGION_PX))
 
 
 def radiograph(session: Session, exposures: Exposures) -> str:

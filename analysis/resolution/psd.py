@@ -20,9 +20,13 @@ The cut-off is where the power stops standing out of the noise by `n_sigma` stan
 holds noise alone: with halves, where ln(P(M) / P(D)), symmetric about zero without signal, falls through
 `n_sigma` sqrt(2 / n). As n counts the coefficients, a larger image of the same kind detects fainter signal.
 Besides, a ratio `snr` of signal to noise may be demanded, which does not depend on the size: sqrt(2) - 1 is half
-a bit a coefficient, and then the figure is that of `fourier_ring_correlation` by another name. The outermost
-pair of neighbouring rings above the criterion decides, interpolated to where the curve crosses it. Uncertainty:
-the curve's standard deviation over its slope, with the ring width in quadrature. Nothing is tuned.
+a bit a coefficient, and then the figure is that of `fourier_ring_correlation` by another name.
+
+Photons leave a shallow spectrum near its end: over a fifth of the frequencies the signal stands between one and six
+deviations, and a rule that asks single rings would report their chance. So the curve is averaged over a twentieth of
+the rings first (what towers over the criterion cut to twice of it, so that a steep end stays where it is), and the
+outermost place where the average crosses the criterion is the cut-off. Its uncertainty is how far that place moves
+when the rings' known scatter is drawn anew on the averaged curve, with the ring width in quadrature. Nothing is tuned.
 
 The cut-off asks only whether there is power, not whether it is where it belongs: it is blind to defocus, to
 contrast reversal and to phase contrast. Judge focus by `siemens_star`.
@@ -36,6 +40,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from exitwave.analysis.errors import FitError, ShapeError, require_positive, require_within
 from exitwave.analysis.resolution.rings import (
@@ -102,7 +107,8 @@ class PowerSpectrum:
 class _Spectrum:
     """Ring means: frequency (cycles per pixel), power, noise, effective number of coefficients; and the criterion.
 
-    `excess` crosses `level` at the cut-off, `excess_sd` is its scatter there, `above` marks rings that count.
+    `excess` is that of the signal over what the criterion demands: it crosses 1 at the cut-off; `excess_sd` is its
+    scatter.
     """
 
     frequency: Array
@@ -111,8 +117,6 @@ class _Spectrum:
     coefficients: Array
     excess: Array
     excess_sd: Array
-    level: float
-    above: npt.NDArray[np.bool_]
     criterion: str
 
 
@@ -155,7 +159,7 @@ def power_spectrum(
     Raises
     ------
     FitError
-        If no two neighbouring rings rise above the noise.
+        If nothing rises above the noise.
     ShapeError, OutOfRangeError
     """
     pixel = require_positive("pixel", pixel_nm, "nm")
@@ -170,13 +174,7 @@ def power_spectrum(
         found = _from_halves(image, snr, n_sigma, window, n_rings)
     else:
         found = _from_floor(image, n_sigma, noise_from, noise_floor, window, n_rings)
-    n_bins = len(found.frequency)
-    above = found.above.copy()
-    above[: max(1, int(0.02 * n_bins))] = False
-    pairs = np.flatnonzero(above[:-1] & above[1:])
-    if pairs.size == 0:
-        raise FitError(f"power spectrum: no signal above the noise ({found.criterion})")
-    cutoff, spread, limited_by = _cutoff(found, int(pairs[-1]) + 1, noise_from)
+    cutoff, spread, limited_by = _cutoff(found, noise_from)
     ratio = found.power / found.noise - 1.0
     half_period = pixel / (2.0 * cutoff)
     half_sd = half_period * spread / cutoff
@@ -225,15 +223,16 @@ def _from_halves(
     noise = np.maximum(noise, 1e-12 * power + np.finfo(np.float64).tiny)
     ratio = power / noise - 1.0
     sd = _ratio_sd(ratio, n, known=False)
-    significance = np.log1p(ratio) / np.sqrt(2.0 / n)
-    above = significance > n_sigma
+    # in units of the criterion, so that two criteria make one curve; both rise with the ratio, so they scatter together
+    excess = np.log1p(ratio) / np.sqrt(2.0 / n) / n_sigma
+    excess_sd = sd / (1.0 + ratio) / np.sqrt(2.0 / n) / n_sigma
     criterion = f"{n_sigma:g} standard deviations of a ring of noise, noise from the difference of two halves"
-    if snr is None:
-        scatter = sd / (1.0 + ratio) / np.sqrt(2.0 / n)
-        return _Spectrum(rings.frequency, power, noise, n, significance, scatter, n_sigma, above, criterion)
-    above &= ratio > snr
-    criterion = f"signal / noise power of {snr:.3g}, noise from the difference of two halves"
-    return _Spectrum(rings.frequency, power, noise, n, ratio, sd, snr, above, criterion)
+    if snr is not None:
+        by_ratio = ratio / snr < excess
+        excess_sd = np.where(by_ratio, sd / snr, excess_sd)
+        excess = np.where(by_ratio, ratio / snr, excess)
+        criterion = f"signal / noise power of {snr:.3g}, noise from the difference of two halves"
+    return _Spectrum(rings.frequency, power, noise, n, excess, excess_sd, criterion)
 
 
 def _from_floor(
@@ -254,25 +253,49 @@ def _from_floor(
         noise_floor = float(np.median(high.real**2 + high.imag**2) / math.log(2.0))
     floor = require_positive("noise floor", noise_floor, "(power)")
     n = np.maximum(rings.independent, 0.5) / factor
-    excess = (power / floor - 1.0) * np.sqrt(n)
-    return _Spectrum(
-        rings.frequency, power, np.full(len(power), floor), n, excess, np.ones(len(power)), n_sigma, excess > n_sigma,
-        f"excess over a white noise floor of {n_sigma:g} standard deviations of a ring of noise",
-    )  # fmt: skip
+    excess = (power / floor - 1.0) * np.sqrt(n) / n_sigma
+    criterion = f"excess over a white noise floor of {n_sigma:g} standard deviations of a ring of noise"
+    noise, scatter = np.full(len(power), floor), np.full(len(power), 1.0 / n_sigma)
+    return _Spectrum(rings.frequency, power, noise, n, excess, scatter, criterion)
 
 
-def _cutoff(found: _Spectrum, last: int, noise_from: float) -> tuple[float, float, str]:
+DRAWS = 200
+
+
+def _averaged(values: Array) -> Array:
+    """Return an excess (..., rings), cut to 2, averaged over a twentieth of its rings with triangular weights."""
+    half = max(1, round(values.shape[-1] / 40))
+    weight = np.concatenate((np.arange(1, half + 2), np.arange(half, 0, -1))).astype(np.float64)
+    cut = np.minimum(values, 2.0)
+    return np.asarray(ndimage.correlate1d(cut, weight / weight.sum(), axis=-1, mode="nearest"), dtype=np.float64)
+
+
+def _crossing(curve: Array, frequency: Array) -> float:
+    """Return the outermost frequency (cycles per pixel) where a curve falls through 1; 0 if it is never above.
+
+    A curve still above in the last ring gives the Nyquist frequency.
+    """
+    first = max(1, int(0.02 * len(curve)))
+    inside = np.flatnonzero(curve[first:] > 1.0)
+    if inside.size == 0:
+        return 0.0
+    last = first + int(inside[-1])
+    if last >= len(curve) - 2:
+        return NYQUIST
+    share = (curve[last] - 1.0) / (curve[last] - curve[last + 1])
+    return float(frequency[last] + share * (frequency[last + 1] - frequency[last]))
+
+
+def _cutoff(found: _Spectrum, noise_from: float) -> tuple[float, float, str]:
     """Return cut-off and its standard deviation, cycles per pixel, and what limits it."""
-    n_bins = len(found.frequency)
-    ring_width = NYQUIST / n_bins
-    if last >= n_bins - 1:
-        return NYQUIST, ring_width, "pixel"
-    e0, e1 = float(found.excess[last]), float(found.excess[last + 1])
-    f0, f1 = float(found.frequency[last]), float(found.frequency[last + 1])
-    cutoff = min(f0 + (f1 - f0) * min(1.0, (e0 - found.level) / max(e0 - e1, 1e-12)), NYQUIST)
-    near = slice(max(0, last - 2), min(n_bins, last + 4))
-    # what towers over the criterion says nothing of the slope at it
-    slope = -float(np.polyfit(found.frequency[near], np.minimum(found.excess[near], 10 * found.level), 1)[0])
-    slope = max(slope, found.level / float(found.frequency[last]))
-    spread = math.hypot(float(found.excess_sd[last]) / slope, ring_width / math.sqrt(12.0))
+    ring_width = NYQUIST / len(found.frequency)
+    curve = _averaged(found.excess)
+    cutoff = _crossing(curve, found.frequency)
+    if cutoff == 0.0:
+        raise FitError(f"power spectrum: no signal above the noise ({found.criterion})")
+    # drawn on the averaged curve where it was cut, on the curve itself where it towers
+    smooth = np.where(found.excess > 2.0, found.excess, curve)
+    noise = np.random.default_rng(0).normal(size=(DRAWS, len(curve))) * found.excess_sd
+    again = np.array([_crossing(row, found.frequency) for row in _averaged(smooth + noise)])
+    spread = math.hypot(float(again[again > 0.0].std()), ring_width / math.sqrt(12.0))
     return cutoff, spread, "pixel" if cutoff >= noise_from * NYQUIST else "noise"

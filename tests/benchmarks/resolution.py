@@ -20,14 +20,14 @@ from exitwave.simulators.bl18b.world import World
 
 OUTERMOST_NM = {"A": 25.0, "B": 40.0}
 DEPTH_UM = {"A": 8.07, "B": 20.65}  # 2 dr^2 / lambda at 8 keV
-FRAMES, FLATS, DARKS = 10, 10, 6
+FRAMES, FLATS, DARKS = 10, 40, 6
 
 Halves = tuple[np.ndarray, np.ndarray]
 
 
 def aligned(truth: Truth, plate: str, defocus_um: float) -> tuple[World, Rest]:
-    """Return a world with a star in it, the plate's image `defocus_um` out of focus, and its light centred."""
-    rest = Rest()
+    """Return a world with a star in its middle, the plate's image `defocus_um` out of focus, and its light centred."""
+    rest = Rest(SAM_X=-truth.axis_offset_um)
     if plate == "B":
         rest.axes.update({"ZPA:X": 4000.0, "ZPB:X": 0.0})
     rest.axes["COND:Yaw"], rest.axes["COND:Pitch"] = (-tilt for tilt in truth.condenser_tilt_urad)
@@ -50,9 +50,10 @@ def expose(world: World, rest: Rest, exposure_s: float, size: int = 1024) -> tup
         return [camera.expose(n * each, each, roi=roi, binning=(1, 1), gain=GAIN) for n in range(number)]
 
     raw = frames(FRAMES)
-    rest.axes["SAM:X"] = -200.0
+    star_um = rest.axes["SAM:X"]
+    rest.axes["SAM:X"] = star_um - 200.0
     flats = frames(FLATS)
-    rest.axes["SAM:X"] = 0.0
+    rest.axes["SAM:X"] = star_um
     rest.switches["FSH"] = False
     darks = frames(DARKS)
     rest.switches["FSH"] = True
