@@ -23,20 +23,22 @@ class Acquisition:
         Frames of a burst; 0 for one frame at every trigger, for as long as the run lasts.
     period_s : float, optional
         Time from frame to frame; as short as the camera can without it.
-    trigger : {"internal", "external"}
-        Who starts a frame.
+    trigger : {"internal", "external", "software"}
+        Who starts a frame: the camera itself, a pulse, or a command while the camera is armed.
     """
 
     exposure_s: float
     num_frames: int = 0
     period_s: float | None = None
-    trigger: Literal["internal", "external"] = "internal"
+    trigger: Literal["internal", "external", "software"] = "internal"
 
 
 class CameraDriver(Device):
     """The driver (``cam1:``): the part of ADCore's interface that every camera has."""
 
     acquire = ADComponent(EpicsSignal, "Acquire", kind="omitted", put_complete=True)
+    acquiring = ADComponent(EpicsSignalRO, "Acquire_RBV", kind="omitted", auto_monitor=True)
+    software_trigger = ADComponent(EpicsSignal, "SoftwareTrigger", kind="omitted")
     acquire_time = ADComponent(EpicsSignalWithRBV, "AcquireTime", kind="config", doc="Exposure, s")
     acquire_period = ADComponent(EpicsSignalWithRBV, "AcquirePeriod", kind="config", doc="Frame period, s")
     num_images = ADComponent(EpicsSignalWithRBV, "NumImages", kind="omitted")
@@ -55,7 +57,7 @@ class CameraDriver(Device):
     data_type = ADComponent(EpicsSignalRO, "DataType_RBV", kind="omitted", string=True)
     array_counter = ADComponent(EpicsSignalWithRBV, "ArrayCounter", kind="omitted")
     array_callbacks = ADComponent(EpicsSignalWithRBV, "ArrayCallbacks", kind="omitted", string=True)
-    detector_state = ADComponent(EpicsSignalRO, "DetectorState_RBV", kind="omitted", string=True)
+    detector_state = ADComponent(EpicsSignalRO, "DetectorState_RBV", kind="omitted", string=True, auto_monitor=True)
     manufacturer = ADComponent(EpicsSignalRO, "Manufacturer_RBV", kind="config", string=True)
     model = ADComponent(EpicsSignalRO, "Model_RBV", kind="config", string=True)
     temperature = ADComponent(EpicsSignalRO, "TemperatureActual", kind="config", doc="Sensor, deg C")

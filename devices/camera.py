@@ -21,24 +21,15 @@ from ophyd import Device, DeviceStatus, EpicsSignal
 
 from exitwave.devices.area_detector import Acquisition, CameraDriver, HDF5Writer
 from exitwave.devices.errors import CameraError, SettingError, StorageSpaceError
-from exitwave.devices.frames import LatestFrame
-from exitwave.devices.signals import ComputedSignal
+from exitwave.devices.exposures import ArmedStatus, ExposureStatus
+from exitwave.devices.frame_audit import FrameAudit, RunAudit
+from exitwave.devices.frames import ATTRIBUTES_PATH, FrameColumn, LatestFrame
 from exitwave.devices.status import FirstStatus
 
 __all__ = ["Camera"]
 
 FRAMES_PATH = "/entry/data/data"
-ATTRIBUTES_PATH = "/entry/instrument/NDAttributes"
 _ATTRIBUTE_DTYPES = {"NDArrayUniqueId": "<i4", "NDArrayEpicsTSSec": "<u4", "NDArrayEpicsTSnSec": "<u4"}
-
-
-class FrameAudit(Device):
-    """Frames of the file that is being written: asked for, acquired, written, lost."""
-
-    asked = Cpt(ComputedSignal, func=lambda self: self.parent.frames_asked, units="", kind="normal")
-    acquired = Cpt(ComputedSignal, func=lambda self: self.parent.num_acquired(), units="", kind="normal")
-    written = Cpt(ComputedSignal, func=lambda self: self.parent.get_index(), units="", kind="normal")
-    dropped = Cpt(ComputedSignal, func=lambda self: self.parent.num_dropped(), units="", kind="normal")
 
 
 class Camera(Device):
@@ -62,7 +53,12 @@ class Camera(Device):
     cam = Cpt(CameraDriver, "cam1:", kind="config")
     hdf = Cpt(HDF5Writer, "HDF1:", kind="config")
     audit = Cpt(FrameAudit, "", kind="omitted")
+    run_audit = Cpt(RunAudit, "", kind="omitted")
     latest_frame = Cpt(LatestFrame, kind="omitted", doc="Newest frame in the file that is being written")
+    frame_numbers = Cpt(
+        FrameColumn, key="number", attribute="NDArrayUniqueId", kind="omitted", doc="Numbers of the frames in the file"
+    )
+    frame_angles = Cpt(FrameColumn, key="theta", kind="omitted", doc="Rotation at each frame's mid-exposure, deg")
 
     def __init__(
         self,
@@ -98,6 +94,8 @@ class Camera(Device):
             Exposure not positive, longer than the frame period, or a period shorter than the readout.
         """
         a = acquisition
+        if a.trigger == "software" and a.num_frames:
+            raise SettingError(f"{self.name}: frames triggered one by one are not counted ahead; leave num_frames out")
         if not (math.isfinite(a.exposure_s) and a.exposure_s > 0):
             raise SettingError(f"{self.name}: exposure {a.exposure_s:g} s is not positive; give seconds")
         if a.num_frames < 0:
@@ -126,6 +124,20 @@ class Camera(Device):
             raise SettingError(
                 f"{self.name}: region x {x}..{x + width}, y {y}..{y + height} pixels is not on the sensor of "
                 f"{max_x} x {max_y} pixels; choose one inside"
+            )
+
+    def check_binning(self, x: int, y: int) -> None:
+        """Refuse a binning that the region does not allow.
+
+        Raises
+        ------
+        SettingError
+        """
+        width, height = int(self.cam.size_x.get()), int(self.cam.size_y.get())
+        if x != int(x) or y != int(y) or not (1 <= x <= 8 and 1 <= y <= 8 and x <= width and y <= height):
+            raise SettingError(
+                f"{self.name}: binning {x} x {y} is not possible; give whole numbers from 1 to 8, at most the region's "
+                f"{width} x {height} pixels"
             )
 
     def check_storage(self, num_frames: int) -> None:
@@ -244,11 +256,14 @@ class Camera(Device):
         status = DeviceStatus(self)
         self._stop_capture()
         per_point = acquisition.num_frames == 0
-        period_s = acquisition.period_s if acquisition.period_s is not None else acquisition.exposure_s
+        # Where pulses set the pace, a camera that insists on the period would lose one that comes a moment early.
+        paced = acquisition.trigger == "internal" and acquisition.period_s is not None
+        period_s = acquisition.period_s if paced else acquisition.exposure_s
+        image_mode = "Continuous" if acquisition.trigger == "software" else "Single" if per_point else "Multiple"
         for signal, value in (
             (self.cam.acquire_time, acquisition.exposure_s),
             (self.cam.acquire_period, max(period_s, self.readout_s)),
-            (self.cam.image_mode, "Single" if per_point else "Multiple"),
+            (self.cam.image_mode, image_mode),
             (self.cam.num_images, 1 if per_point else acquisition.num_frames),
             (self.cam.trigger_mode, acquisition.trigger.capitalize()),
         ):
@@ -279,10 +294,40 @@ class Camera(Device):
     # -- points -----------------------------------------------------------------------------------------------
 
     def trigger(self) -> DeviceStatus:
-        """Take one frame; done when it is in the file."""
+        """Take one frame.
+
+        Done when it is in the file; of a camera that is armed for commands (``trigger="software"``, `kickoff`),
+        done when its exposure has ended: readout and writing go on while the sample moves.
+
+        Raises
+        ------
+        CameraError
+            Nothing is prepared, or the file plugin has given up meanwhile.
+        """
+        if self.acquisition is not None and self.acquisition.trigger == "software":
+            return self._command()
         if self.acquisition is None or self.acquisition.num_frames:
             raise CameraError(f"{self.name}: prepare(Acquisition(exposure_s)) comes before a trigger")
         return self._acquire(1, self.acquisition.exposure_s)
+
+    def _command(self) -> DeviceStatus:
+        if not self.hdf.capturing.get():
+            raise CameraError(
+                f"{self.name}: the file plugin has stopped: {self.hdf.write_message.get() or 'nobody said why'}; "
+                "see to the disk and take the run again"
+            )
+        if self.acquisition is None or not self.cam.acquiring.get():
+            raise CameraError(f"{self.name}: is not armed; kickoff comes before a trigger")
+        self.frames_asked += 1
+        status = ExposureStatus(
+            self,
+            self.cam.detector_state,
+            self.cam.array_counter,
+            self.frames_before + self.frames_asked,
+            self.acquisition.exposure_s,
+        )
+        self.cam.software_trigger.put(1)
+        return status
 
     def _acquire(self, num_frames: int, exposure_s: float) -> DeviceStatus:
         """Start the driver; the status is done when all frames are written or known to be lost."""
@@ -317,6 +362,9 @@ class Camera(Device):
                 write_failed()
 
         def acquired(_: Any) -> None:
+            nonlocal target
+            # A driver that ended early delivers no more; the audit says what is missing.
+            target = min(target, self.num_acquired())
             finished.set()
             check()
 
@@ -350,17 +398,50 @@ class Camera(Device):
 
     def kickoff(self) -> DeviceStatus:
         """Start the burst that was prepared; done at once."""
-        if self.acquisition is None or not self.acquisition.num_frames:
-            raise CameraError(f"{self.name}: prepare(Acquisition(exposure_s, num_frames)) comes before a kickoff")
         a = self.acquisition
+        if a is not None and a.trigger == "software":
+            return self._arm()
+        if a is None or not a.num_frames:
+            raise CameraError(f"{self.name}: prepare(Acquisition(exposure_s, num_frames)) comes before a kickoff")
         self._burst = self._acquire(a.num_frames, max(a.exposure_s, a.period_s or 0.0))
+        if a.trigger == "external":
+            # The first pulse must not come before the camera waits for it.
+            return ArmedStatus(self, self.cam.acquiring)
         status = DeviceStatus(self)
         status.set_finished()
         return status
 
+    def _arm(self) -> DeviceStatus:
+        self.cam.acquire.put(1)
+        return ArmedStatus(self, self.cam.acquiring)
+
     def complete(self) -> DeviceStatus:
-        """Return the status of the burst: done when its last frame is written."""
+        """Return the status of the burst: done when its last frame is written.
+
+        Of a camera armed for commands: done when every frame that was commanded so far is written or lost.
+        """
+        if self.acquisition is not None and self.acquisition.trigger == "software":
+            return self._settle()
         return self._burst
+
+    def _settle(self) -> DeviceStatus:
+        status = FirstStatus(self, timeout=30.0)
+
+        def check(**_: Any) -> None:
+            if int(self.hdf.num_captured.get()) + self.num_dropped() >= self.frames_asked:
+                status.finish()
+            elif not self.hdf.capturing.get():
+                status.fail(CameraError(f"{self.name}: frames can't be written: {self.hdf.write_message.get()}"))
+
+        tokens = [(s, s.subscribe(check, run=False)) for s in (self.hdf.num_captured, self.hdf.capturing)]
+        status.add_callback(lambda _: [signal.unsubscribe(token) for signal, token in tokens])
+        check()
+        return status
+
+    @property
+    def frames_before(self) -> int:
+        """Number of the last frame before the current file: frame k of a burst, from 0, has this plus k plus 1."""
+        return self._acquired_before
 
     def get_index(self) -> int:
         """Frames written to the current file."""
@@ -368,7 +449,7 @@ class Camera(Device):
 
     def num_acquired(self) -> int:
         """Frames that the driver delivered since the file was opened."""
-        return int(self.cam.array_counter.get()) - self._acquired_before
+        return int(self.cam.array_counter.get(use_monitor=False)) - self._acquired_before
 
     def num_dropped(self) -> int:
         """Frames of the current file that the server lost between driver and file."""

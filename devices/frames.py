@@ -10,7 +10,10 @@ import numpy as np
 from ophyd import Signal
 from ophyd.utils import ReadOnlyError
 
-__all__ = ["LatestFrame"]
+__all__ = ["FrameColumn", "LatestFrame"]
+
+
+ATTRIBUTES_PATH = "/entry/instrument/NDAttributes"
 
 
 class LatestFrame(Signal):
@@ -63,3 +66,44 @@ class LatestFrame(Signal):
         if self._handle is not None:
             self._handle.close()
         self._handle = self._path = None
+
+
+class FrameColumn(Signal):
+    """What the server wrote beside every frame of the current file, as an array: float64 (frames,).
+
+    Read from the file when asked for, so that a plan can see which frames arrived; never part of an event.
+
+    Parameters
+    ----------
+    attribute : str
+        Name of the server's attribute; "" for one that the profile maps to `key`.
+    key : str
+        Name under which the profile has it.
+    """
+
+    def __init__(self, *, key: str, attribute: str = "", name: str, parent: Any = None, **kwargs: Any):
+        super().__init__(name=name, parent=parent, value=0.0, **kwargs)
+        self._attribute, self._key = attribute, key
+        self._metadata.update(write_access=False)
+
+    def get(self, **kwargs: Any) -> np.ndarray:
+        """Read the column; empty before the first frame or where the server does not write it."""
+        camera = self.parent
+        attribute = camera.attributes.get(self._key, self._attribute)
+        if not attribute or not camera.get_index():
+            return np.empty(0)
+        with h5py.File(camera.hdf.full_file_name.get(), "r", libver="latest", swmr=True, locking=False) as file:
+            node = file.get(f"{ATTRIBUTES_PATH}/{attribute}")
+            return np.empty(0) if node is None else np.asarray(node[()], np.float64)
+
+    def read(self) -> dict[str, Any]:
+        """Return the column and the time."""
+        return {self.name: {"value": self.get(), "timestamp": time.time()}}
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the column."""
+        return {self.name: {"source": f"file:{self.parent.name}", "dtype": "array", "shape": [0]}}
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the server writes it."""
+        raise ReadOnlyError(f"{self.name} is read only")

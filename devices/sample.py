@@ -5,12 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from ophyd import Component as Cpt
-from ophyd import Device
+from ophyd import Device, EpicsSignalRO, Signal
 
 from exitwave.devices.errors import SettingError
 from exitwave.devices.motor import Motor
 
-__all__ = ["SampleStage"]
+__all__ = ["SampleAxis", "SampleStage"]
+
+
+class SampleAxis(Motor):
+    """An axis that is also driven at velocities of a plan's choice, up to ``max_velocity`` (no limit where 0)."""
+
+    max_velocity = Cpt(EpicsSignalRO, ".VMAX", kind="config", auto_monitor=True, doc="Largest velocity, per s")
+
+
+class RotationAxisResult(Device):
+    """Where the last alignment found the rotation axis on the camera."""
+
+    centre = Cpt(Signal, value=0.0, kind="hinted", doc="Column of the axis at the middle row, pixels")
+    centre_sd = Cpt(Signal, value=0.0, kind="normal", doc="Its standard deviation, pixels")
+    tilt = Cpt(Signal, value=0.0, kind="hinted", doc="Lean of the axis in the image plane, deg")
+    tilt_sd = Cpt(Signal, value=0.0, kind="normal", doc="Its standard deviation, deg")
+    moved = Cpt(Signal, value=0.0, kind="normal", doc="By how much the sample stage was moved, um")
 
 
 class SampleStage(Device):
@@ -25,9 +41,11 @@ class SampleStage(Device):
     """
 
     x = Cpt(Motor, "X", doc="Horizontal, um")
-    y = Cpt(Motor, "Y", doc="Vertical, um")
+    y = Cpt(SampleAxis, "Y", doc="Vertical, um")
     z = Cpt(Motor, "Z", doc="Along the beam, um")
-    theta = Cpt(Motor, "Theta", doc="Rotation, deg")
+    theta = Cpt(SampleAxis, "Theta", doc="Rotation, deg")
+
+    axis_result = Cpt(RotationAxisResult, "", kind="omitted")
 
     def __init__(self, prefix: str = "", *, out_axis: str = "x", out_distance_um: float = 200.0, **kwargs: Any):
         super().__init__(prefix, **kwargs)

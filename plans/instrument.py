@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Imager", "Instrument", "ShutterDevice"]
+__all__ = ["Imager", "Instrument", "Progress", "ShutterDevice", "TomogramFinder"]
 
 
 class ShutterDevice(Protocol):
@@ -56,6 +57,33 @@ class Imager(Protocol):
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a tomogram has come, over the runs that belong to it.
+
+    Attributes
+    ----------
+    start : mapping
+        Start document of the first run.
+    missing : tuple of int
+        Which of its angles no usable frame shows.
+    has_flats, has_darks : bool
+        Whether there are any.
+    """
+
+    start: Mapping[str, Any]
+    missing: tuple[int, ...]
+    has_flats: bool
+    has_darks: bool
+
+
+class TomogramFinder(Protocol):
+    """Knows earlier runs; the session gives plans one."""
+
+    def progress(self, uid: str | int) -> Progress:
+        """Return how far the tomogram that this run belongs to has come."""
+
+
+@dataclass(frozen=True)
 class Instrument:
     """The devices that plans take, by their role.
 
@@ -65,6 +93,10 @@ class Instrument:
         `exitwave.devices.TransmissionXrayMicroscope` or what behaves like it.
     ring, front_end_shutter, photon_shutter, fast_shutter, i0, i1, foil, condenser
         Storage ring, shutters from the source on, ion chambers before and after the foils, foils, condenser.
+    position_compare
+        `exitwave.devices.PositionCompare` on the rotation axis; fly scans need it.
+    tomograms
+        Where `exitwave.plans.ct.resume` learns what is missing.
     """
 
     microscope: Imager
@@ -76,3 +108,5 @@ class Instrument:
     i1: Any
     foil: Any
     condenser: Any
+    position_compare: Any = None
+    tomograms: TomogramFinder | None = None

@@ -17,8 +17,10 @@ from exitwave.plans.instrument import Instrument, ShutterDevice
 __all__ = [
     "BeamLostError",
     "FrameLossError",
+    "SampleReturnError",
     "beam_off",
     "beam_on",
+    "check_light",
     "close_shutter",
     "count_beam",
     "open_shutter",
@@ -26,6 +28,7 @@ __all__ = [
     "sample_back",
     "sample_out",
     "select_zone_plate",
+    "set_binning",
     "set_energy",
     "set_region",
     "snap",
@@ -39,6 +42,10 @@ __all__ = [
 
 class BeamLostError(ExitwaveError, RuntimeError):
     """The ring's beam went away while frames were taken."""
+
+
+class SampleReturnError(ExitwaveError, RuntimeError):
+    """The sample did not come back from where flats are taken."""
 
 
 class FrameLossError(ExitwaveError, RuntimeError):
@@ -100,6 +107,30 @@ def set_region(camera: Any, x: int, y: int, width: int, height: int) -> MsgGener
         yield from bps.mv(signals[2], width, signals[3], height)
         yield from bps.mv(signals[0], x, signals[1], y)
     return (before[0], before[1], before[2], before[3])
+
+
+def set_binning(camera: Any, x: int, y: int | None = None) -> MsgGenerator[tuple[int, int]]:
+    """Set how many pixels of a camera are summed into one, along x and y (as x without it).
+
+    Returns
+    -------
+    tuple of int
+        The binning that was set before.
+
+    Raises
+    ------
+    SettingError
+        The camera can't bin so.
+    """
+    y = x if y is None else y
+    camera.check_binning(x, y)
+    signals = (camera.cam.bin_x, camera.cam.bin_y)
+    before = []
+    for signal in signals:
+        before.append(int((yield from bps.rd(signal, default_value=1))))
+    if tuple(before) != (x, y):
+        yield from bps.mv(signals[0], x, signals[1], y)
+    return (before[0], before[1])
 
 
 def open_shutter(shutter: ShutterDevice, *, tries: int = 3, pause_s: float = 1.0) -> MsgGenerator[None]:
@@ -201,7 +232,8 @@ def sample_out(instrument: Instrument) -> Generator[Msg, Any, float]:
     """
     sample = instrument.microscope.sample
     motor = sample.out_motor
-    here = yield from bps.rd(motor)
+    # The setpoint: a reading has the encoder's noise, and a sample brought back to it would wander.
+    here = float((yield from bps.rd(motor.user_setpoint, default_value=0.0)))
     target = here + sample.out_distance_um
     try:
         motor.check_value(target)
@@ -212,9 +244,31 @@ def sample_out(instrument: Instrument) -> Generator[Msg, Any, float]:
     return here
 
 
-def sample_back(instrument: Instrument, position_um: float) -> MsgGenerator[None]:
-    """Bring the sample back to where it was."""
-    yield from bps.mv(instrument.microscope.sample.out_motor, position_um)
+def sample_back(
+    instrument: Instrument, position_um: float, *, tolerance_px: float = 0.1, tries: int = 3
+) -> MsgGenerator[None]:
+    """Bring the sample back to where it was, see on the encoder that it is there, and correct if it is not.
+
+    Raises
+    ------
+    SampleReturnError
+        It is further off than `tolerance_px` pixels of the camera after `tries` corrections.
+    """
+    microscope = instrument.microscope
+    motor = microscope.sample.out_motor
+    pixel_nm = float((yield from bps.rd(microscope.pixel_size, default_value=30.0)))
+    tolerance_um = tolerance_px * pixel_nm * 1e-3
+    target_um = position_um
+    for _ in range(tries + 1):
+        yield from bps.mv(motor, target_um)
+        away_um = float((yield from bps.rd(motor, default_value=position_um))) - position_um
+        if not abs(away_um) > tolerance_um:
+            return
+        target_um -= away_um
+    raise SampleReturnError(
+        f"{motor.dotted_name_of()}: {1e3 * away_um:.3g} nm from where it was after {tries} corrections, over the limit "
+        f"of {1e3 * tolerance_um:.3g} nm ({tolerance_px:g} pixel); take the flats by hand or mend the stage"
+    )
 
 
 def count_beam(instrument: Instrument, stream: str = "beam") -> MsgGenerator[None]:
@@ -238,6 +292,25 @@ def record(stream: str, *devices: Any) -> MsgGenerator[None]:
     for device in devices:
         yield from bps.read(device)
     yield from bps.save()
+
+
+def check_light(instrument: Instrument) -> MsgGenerator[None]:
+    """See that frames being taken have light.
+
+    Raises
+    ------
+    BeamLostError
+        The ring has no beam.
+    ShutterError
+        The photon shutter is closed: an interlock or somebody else did it.
+    """
+    if (yield from bps.rd(instrument.ring.beam_available, default_value="Yes")) != "Yes":
+        raise BeamLostError(
+            f"{instrument.ring.name}: beam lost while frames were taken; resume the run when it is back"
+        )
+    shutter = instrument.photon_shutter
+    if (yield from bps.rd(shutter.status, default_value="Open")) != "Open":
+        raise ShutterError(f"{shutter.name}: closed while frames were taken; see why, and resume the run")
 
 
 def take_burst(

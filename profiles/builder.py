@@ -104,8 +104,9 @@ class Beamline:
         return self.devices[name]
 
     def role(self, role: str) -> Any:
-        """Return the device that plays a role."""
-        return self.devices[getattr(self.profile.roles, role)]
+        """Return the device that plays a role, None for one that this instrument does not have."""
+        name = getattr(self.profile.roles, role)
+        return None if name is None else self.devices[name]
 
     def connect(self, timeout_s: float | None = None) -> list[ConnectionRow]:
         """Wait until everything is connected, or the time is over; return a row per device.

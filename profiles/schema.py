@@ -115,6 +115,13 @@ class SampleStageModel(_Device):
     out_distance_um: float = 200.0
 
 
+class PositionCompareModel(_Device):
+    """`exitwave.devices.PositionCompare`."""
+
+    type: Literal["PositionCompare"]
+    settle_s: PositiveFloat = 1.0
+
+
 class ZonePlateModel(_Device):
     """`exitwave.devices.ZonePlate`."""
 
@@ -202,6 +209,7 @@ DeviceModel = Annotated[
     | BeamStopModel
     | PinholeModel
     | SampleStageModel
+    | PositionCompareModel
     | ZonePlateModel
     | CameraModel
     | DetectorModel
@@ -232,6 +240,7 @@ class RoleModel(_Strict):
     i1: str
     foil: str
     condenser: str
+    position_compare: str | None = None
 
 
 class Profile(_Strict):
@@ -263,7 +272,7 @@ class Profile(_Strict):
                 for target in reference.values() if isinstance(reference, dict) else [reference]:
                     if target not in self.devices:
                         raise ValueError(f"device {name!r}: {argument} refers to {target!r}, which is not a device")
-        for role, target in self.roles.model_dump().items():
+        for role, target in self.roles.model_dump(exclude_none=True).items():
             if target not in self.devices:
                 raise ValueError(f"role {role!r} refers to {target!r}, which is not a device")
         for device in self.devices.values():

@@ -214,6 +214,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "catalog": _LazyCatalog(connect),
         "open_run": session.open_run,
         "txm": SimpleNamespace(**_bound(plans.txm, instrument)),
+        "ct": SimpleNamespace(**_bound(plans.ct, instrument)),
         "alignment": SimpleNamespace(**_bound(plans.alignment, instrument)),
         **{name: bind(getattr(plans.stubs, name), instrument) for name in ("set_energy", "select_zone_plate")},
     }

@@ -1,0 +1,243 @@
+"""Tomography at constant velocity: position compare triggers the camera, the encoder says each frame's angle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import numpy as np
+from bluesky.utils import MsgGenerator
+from numpy.typing import NDArray
+
+from exitwave.devices import Acquisition, CompareWindow
+from exitwave.plans.ct._common import COLLECT_S, Scan, axis_figures, check_output, run_tomography
+from exitwave.plans.instrument import Instrument
+from exitwave.plans.pure.angles import even_segments, projection_angles
+from exitwave.plans.pure.positions import PlanInputError
+from exitwave.plans.pure.rotation import AxisFigures, Direction, FlyMotion, fly_motion
+from exitwave.plans.pure.tomography import FlatPlaces, Tomography, fly_period_s
+from exitwave.plans.stubs import close_shutter, open_shutter, wait_for_beam
+
+__all__ = ["fly_tomography", "run_fly"]
+
+LAST_FRAME_S = 3.0
+"""Beyond exposure and readout, how long the driver may take to deliver the frame of the last pulse."""
+
+
+def fly_tomography(
+    instrument: Instrument,
+    start_deg: float = 0.0,
+    stop_deg: float = 180.0,
+    num_projections: int = 900,
+    *,
+    exposure_s: float = 0.05,
+    velocity_deg_s: float | None = None,
+    direction: Direction = "auto",
+    exclude_deg: Sequence[tuple[float, float]] = (),
+    num_flats: int = 20,
+    num_darks: int = 20,
+    flats: FlatPlaces = "both",
+    flats_every: int = 0,
+    pitch_um_per_turn: float = 0.0,
+    output: str | Path | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Take a tomogram while the sample turns at constant velocity.
+
+    The position compare of the rotation stage triggers each frame half an exposure before its angle, so that the
+    middle of the exposure is at it; the encoder's reading then is written with the frame. A frame that was lost is
+    reported in ``frame_audit`` and left out, never filled.
+
+    Streams: as `step_tomography`, and ``pulses`` (positions that the box captured, for each pass).
+
+    Parameters
+    ----------
+    instrument : Instrument
+    start_deg, stop_deg : float
+        The range; the end itself is left out.
+    num_projections : int
+    exposure_s : float
+    velocity_deg_s : float, optional
+        As fast as the exposures allow without it (2 % slack).
+    direction : {"auto", "forward", "backward"}
+        "auto" begins at the end of the range that is nearer to where the axis is.
+    exclude_deg : sequence of (low, high)
+        Ranges that are passed without frames.
+    num_flats, num_darks, flats, flats_every, pitch_um_per_turn, output, md
+        As for `step_tomography`.
+
+    Returns
+    -------
+    str
+        The run's uid.
+
+    Raises
+    ------
+    PlanInputError, SettingError, StorageSpaceError, MotionLimitError
+        Before anything moves: velocity over the limit, exposure over the time per step, range and acceleration
+        beyond the limits.
+    """
+    angles = projection_angles(start_deg, stop_deg, num_projections, exclude_deg=exclude_deg)
+    sample = instrument.microscope.sample
+    axis = yield from axis_figures(sample.theta)
+    step_deg = (stop_deg - start_deg) / num_projections
+    work = Tomography(
+        "fly",
+        tuple(angles.tolist()),
+        exposure_s,
+        fly_period_s(exposure_s, instrument.microscope.camera.readout_s, step_deg, velocity_deg_s, axis),
+        step_deg=step_deg,
+        num_flats=num_flats,
+        num_darks=num_darks,
+        flats=flats,
+        flats_every=flats_every,
+        direction=direction,
+        pitch_um_per_turn=pitch_um_per_turn,
+        tolerance_deg=0.45 * abs(step_deg),
+    )
+    arguments = {
+        "start_deg": start_deg,
+        "stop_deg": stop_deg,
+        "num_projections": num_projections,
+        "exposure_s": exposure_s,
+        "velocity_deg_s": abs(step_deg) / work.period_s,
+    }
+    return (
+        yield from run_fly(
+            instrument, work, plan_name="fly_tomography", plan_args=arguments, output=check_output(output), md=md
+        )
+    )
+
+
+def run_fly(
+    instrument: Instrument,
+    work: Tomography,
+    *,
+    plan_name: str,
+    plan_args: Mapping[str, Any],
+    output: str | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Take a tomogram that was laid out, pass by pass.
+
+    Raises
+    ------
+    PlanInputError
+        As `fly_tomography`, or there is no position compare.
+    """
+    sample, compare = instrument.microscope.sample, instrument.position_compare
+    if compare is None:
+        raise PlanInputError(
+            "position_compare: this instrument has none, and a fly scan needs one; add the role to the profile, or "
+            "take a step scan"
+        )
+    axis = yield from axis_figures(sample.theta)
+    rise = yield from axis_figures(sample.y)
+    here = float((yield from bps.rd(sample.theta, default_value=0.0)))
+    # Every pass is laid out now, so that what can't be done is refused before anything moves.
+    for block in work.blocks():
+        for part in even_segments(block):
+            motion = _lay_out(work, axis, part, here)
+            if work.pitch_um_per_turn:
+                rise.check_velocity(motion.velocity * abs(work.pitch_um_per_turn) / 360.0)
+            compare.check_window(_window(motion, work.exposure_s))
+
+    def take(scan: Scan, angles_deg: NDArray[np.float64]) -> MsgGenerator[None]:
+        for part in even_segments(angles_deg):
+            yield from _take_pass(scan, part, axis, rise)
+
+    def restore(scan: Scan) -> MsgGenerator[None]:
+        yield from bps.stop(compare)
+        yield from bps.stop(sample.theta)
+        yield from bps.mv(sample.theta.velocity, axis.velocity)
+        if work.pitch_um_per_turn:
+            yield from bps.stop(sample.y)
+            yield from bps.mv(sample.y.velocity, rise.velocity, sample.y.acceleration, rise.acceleration_s)
+
+    return (
+        yield from run_tomography(
+            instrument,
+            work,
+            take,
+            plan_name=plan_name,
+            plan_args=plan_args,
+            motors=[sample.theta, *([sample.y] if work.pitch_um_per_turn else [])],
+            stage=[compare],
+            output=output,
+            cleanup=restore,
+            md=md,
+        )
+    )
+
+
+def _lay_out(work: Tomography, axis: AxisFigures, angles_deg: NDArray[np.float64], here: float) -> FlyMotion:
+    return fly_motion(
+        axis,
+        float(angles_deg[0]),
+        float(angles_deg[1] - angles_deg[0]) if len(angles_deg) > 1 else work.step_deg,
+        len(angles_deg),
+        exposure_s=work.exposure_s,
+        period_s=work.period_s,
+        here=here,
+        direction=work.direction,
+    )
+
+
+def _window(motion: FlyMotion, exposure_s: float) -> CompareWindow:
+    return CompareWindow(
+        motion.first_pulse,
+        motion.step,
+        motion.num,
+        pulse_width_s=min(1e-3, 0.1 * exposure_s),
+        capture_delay_s=exposure_s / 2,
+    )
+
+
+def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, rise: AxisFigures) -> MsgGenerator[None]:
+    """Take one stretch of evenly spaced angles in one pass, into a file of its own."""
+    instrument, work = scan.instrument, scan.work
+    camera, sample, compare = instrument.microscope.camera, instrument.microscope.sample, instrument.position_compare
+    theta = sample.theta
+    yield from wait_for_beam(instrument)
+    # A pause takes the pass again; what was taken twice counts once.
+    yield from bps.checkpoint()
+    motion = _lay_out(work, axis, angles_deg, float((yield from bps.rd(theta, default_value=0.0))))
+    start, stop = scan.position(motion.start), scan.position(motion.stop)
+    yield from bps.mv(theta.velocity, axis.velocity)
+    if work.pitch_um_per_turn:
+        yield from bps.mv(sample.y.velocity, rise.velocity)
+    yield from bps.mv(*start)
+    yield from bps.mv(theta.velocity, motion.velocity)
+    if work.pitch_um_per_turn:
+        # Ramps of one length keep the rise in step with the turn all the way.
+        yield from bps.mv(
+            sample.y.velocity,
+            motion.velocity * abs(work.pitch_um_per_turn) / 360.0,
+            sample.y.acceleration,
+            axis.acceleration_s,
+        )
+    yield from bps.prepare(
+        camera, Acquisition(work.exposure_s, motion.num, work.period_s, trigger="external"), group="ready", wait=False
+    )
+    yield from bps.prepare(compare, _window(motion, work.exposure_s), group="ready", wait=False)
+    yield from bps.wait(group="ready")
+    yield from scan.declare()
+    yield from bps.kickoff_all(camera, compare, wait=True)
+    yield from open_shutter(instrument.fast_shutter)
+    for mover, target in zip(stop[::2], stop[1::2], strict=True):
+        yield from bps.abs_set(mover, target, group="pass")
+    yield from bps.complete(compare, group="pulses", wait=False)
+    while not (yield from bps.wait(group="pulses", timeout=COLLECT_S, error_on_timeout=False)):
+        yield from scan.look_after()
+    yield from bps.complete(camera, group="frames", wait=False)
+    limit_s = work.exposure_s + camera.readout_s + LAST_FRAME_S
+    if not (yield from bps.wait(group="frames", timeout=limit_s, error_on_timeout=False)):
+        # The driver waits for pulses that it has missed: end it, and the audit says which.
+        yield from bps.mv(camera.cam.acquire, 0)
+        yield from bps.wait(group="frames")
+    yield from close_shutter(instrument.fast_shutter)
+    yield from bps.wait(group="pass")
+    yield from scan.enter_burst(motion.num)
+    yield from bps.trigger_and_read([compare], name="pulses")
