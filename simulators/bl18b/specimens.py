@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from exitwave.simulators.bl18b.ncm import NcmParticle, ncm_particle
 from exitwave.simulators.physics.bodies import Body, Cylinder, Difference, Ellipsoid, Intersection, box, slab, sphere
-from exitwave.simulators.physics.materials import GLASS, GOLD, NMC622, Material
+from exitwave.simulators.physics.materials import GLASS, GOLD, Material
 from exitwave.simulators.physics.specimen import BodySpecimen, NoSpecimen, Specimen
 from exitwave.simulators.physics.star import SiemensStar
 from exitwave.simulators.physics.voxels import load_voxels
@@ -56,33 +58,26 @@ def step_wedge() -> BodySpecimen:
     return BodySpecimen("step-wedge", tuple(steps))
 
 
-def ncm_particle(seed: int = 11) -> BodySpecimen:
-    """Return a secondary particle of NCM622 (7 um) with radial cracks and pores near its centre."""
-    rng = np.random.default_rng(seed)
-    whole = Ellipsoid((0.0, 0.0, 0.0), (3.5, 3.3, 3.4))
-    holes = []
-    for _ in range(9):
-        direction = rng.normal(size=3)
-        direction /= np.linalg.norm(direction)
-        centre = direction * rng.uniform(0.4, 1.4)
-        axes = np.where(np.abs(direction) == np.abs(direction).max(), rng.uniform(0.5, 1.0), rng.uniform(0.04, 0.2, 3))
-        holes.append(
-            Ellipsoid(
-                (float(centre[0]), float(centre[1]), float(centre[2])), (float(axes[0]), float(axes[1]), float(axes[2]))
-            )
-        )
-    return BodySpecimen("ncm-particle", ((Difference(whole, tuple(holes)), NMC622),))
-
-
 NAMED: dict[str, Callable[[], Specimen]] = {
     "siemens-star": SiemensStar,
     "gold-particles": gold_particles,
     "sphere": gold_sphere,
     "knife-edge": knife_edge,
     "step-wedge": step_wedge,
-    "ncm-particle": ncm_particle,
     "none": NoSpecimen,
 }
+
+
+_NCM = re.compile(r"ncm-(pristine|cycled)(\+fiducials)?(?::(\d+))?")
+
+
+def ncm_named(name: str) -> NcmParticle | None:
+    """Return the particle of a name, ``ncm-pristine`` or ``ncm-cycled`` [``+fiducials``] [``:SEED``], if it is one."""
+    match = _NCM.fullmatch(name)
+    if match is None:
+        return None
+    kind, fiducials, seed = match.groups()
+    return ncm_particle(cycled=kind == "cycled", seed=int(seed or 11), fiducials=fiducials is not None)
 
 
 def specimen(name_or_path: str | Path) -> Specimen:
@@ -96,7 +91,13 @@ def specimen(name_or_path: str | Path) -> Specimen:
     make = NAMED.get(str(name_or_path))
     if make is not None:
         return make()
+    particle = ncm_named(str(name_or_path))
+    if particle is not None:
+        return particle.specimen()
     path = Path(name_or_path)
     if not path.is_file():
-        raise UnknownSpecimenError(f"specimen {str(name_or_path)!r}: give one of {', '.join(NAMED)} or a .npy/.h5 file")
+        raise UnknownSpecimenError(
+            f"specimen {str(name_or_path)!r}: give one of {', '.join(NAMED)}, ncm-pristine[+fiducials][:SEED], "
+            "ncm-cycled[+fiducials][:SEED], or a .npy/.h5 file"
+        )
     return load_voxels(path)

@@ -13,6 +13,14 @@ import numpy.typing as npt
 from exitwave.simulators.physics._jit import kernel, over_rows
 from exitwave.simulators.physics.bodies import Body, Difference, Ellipsoid
 from exitwave.simulators.physics.materials import Material, wavenumber_per_um
+from exitwave.simulators.physics.quadrics import (
+    Aggregate,
+    TiltedEllipsoid,
+    Tube,
+    add_aggregate,
+    add_ellipsoids,
+    add_tube,
+)
 
 Image = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -56,6 +64,11 @@ class Specimen(Protocol):
         """Name of the specimen."""
         ...
 
+    @property
+    def reach_um(self) -> float:
+        """How far from the rotation axis anything is that is not the same all around it; inf if unknown."""
+        ...
+
     def layers(self, grid: Grid, theta_deg: float) -> list[tuple[Material, Image]]:
         """Thickness (um, float32) of each material along the rays of a grid at a rotation angle."""
         ...
@@ -91,6 +104,7 @@ class NoSpecimen:
     """An empty holder."""
 
     name: str = "none"
+    reach_um: float = 0.0
 
     def layers(self, grid: Grid, theta_deg: float) -> list[tuple[Material, Image]]:
         """Return nothing: no material in any ray."""
@@ -103,16 +117,28 @@ class BodySpecimen:
 
     name: str
     parts: tuple[tuple[Body, Material], ...]
+    reach_um: float = math.inf
 
     def layers(self, grid: Grid, theta_deg: float) -> list[tuple[Material, Image]]:
         """Exact chord lengths of every body at the pixel centres, gathered by material."""
         maps: dict[Material, Image] = {}
+        rays = (grid.left_um, grid.top_um, grid.pitch_um, grid.shear)
         ellipsoids: dict[Material, list[Ellipsoid]] = {}
+        tilted: dict[Material, list[TiltedEllipsoid]] = {}
         for body, material in self.parts:
             if isinstance(body, Ellipsoid):
                 ellipsoids.setdefault(material, []).append(body)
                 continue
+            if isinstance(body, TiltedEllipsoid):
+                tilted.setdefault(material, []).append(body)
+                continue
             image = maps.setdefault(material, np.zeros(grid.shape, np.float32))
+            if isinstance(body, Aggregate):
+                add_aggregate(image, *rays, body, theta_deg)
+                continue
+            if isinstance(body, Tube):
+                add_tube(image, *rays, body, theta_deg)
+                continue
             if isinstance(body, Difference):
                 whole = _ellipsoid(body.whole)
                 holes = [_ellipsoid(hole) for hole in body.holes]
@@ -123,6 +149,8 @@ class BodySpecimen:
         for material, group in ellipsoids.items():
             image = maps.setdefault(material, np.zeros(grid.shape, np.float32))
             _add_ellipsoids(image, grid, group, theta_deg)
+        for material, grains in tilted.items():
+            add_ellipsoids(maps.setdefault(material, np.zeros(grid.shape, np.float32)), *rays, grains, theta_deg)
         return list(maps.items())
 
 

@@ -138,6 +138,11 @@ class SiemensStar:
         )  # fmt: skip
         return out if front else np.ascontiguousarray(out[:, ::-1])
 
+    @property
+    def reach_um(self) -> float:
+        """Radius of the pattern (um)."""
+        return self.radius_um
+
     def layers(self, grid: Grid, theta_deg: float) -> list[tuple[Material, Image]]:
         """Gold and membrane along the rays; both grow as 1 / cos(theta)."""
         stretch = 1.0 / max(abs(math.cos(math.radians(theta_deg))), 1e-3)

@@ -86,6 +86,11 @@ class VoxelSpecimen:
     voxel_um: float
     material: Material
 
+    @property
+    def reach_um(self) -> float:
+        """How far the volume's corners are from the axis (um)."""
+        return 0.5 * self.voxel_um * math.hypot(self.volume.shape[1], self.volume.shape[2])
+
     def layers(self, grid: Grid, theta_deg: float) -> list[tuple[Material, Image]]:
         """Line integrals with one sample per voxel edge along the ray."""
         out = np.zeros(grid.shape, np.float32)

@@ -237,13 +237,18 @@ class PositionCompare:
             return self._gate_s
         if program.pulse_by == _TIME:
             return self._gate_s + way * program.unit_s
-        if program.pulse_by != _POSITION or program.gate_by != _POSITION:
+        if program.pulse_by != _POSITION or program.gate_by != _POSITION or program.motor is None:
             return None
-        return self._passes(program, self._gate_position(program) + program.sign * way)
+        position = self._gate_position(program) + program.sign * way
+        if program.sign * (program.motor.encoder(self._cursor_s) - position) > 0.0:
+            return self._cursor_s  # a stop in full flight took the encoder past it at once
+        return self._passes(program, position)
 
     def _moved(self) -> None:
         """See to it that the pulses follow a trajectory that was changed."""
         if self._program is not None:
+            self._advance()  # what was due before the command
+            self._cursor_s = max(self._cursor_s, self._clock.now())
             self._advance()
 
     def _advance(self) -> None:

@@ -18,7 +18,7 @@ from exitwave.simulators.physics.source import BendingMagnet
 
 __all__ = ["world_figures"]
 
-SPECIMENS = {"star": "siemens-star", "particle": "ncm-particle", "gold": "gold-particles"}
+SPECIMENS = {"star": "siemens-star", "particle": "ncm-cycled", "gold": "gold-particles"}
 TARGET_FPS = {512: 10.0, 2048: 2.0}
 """Frames/s that the simulated camera is to make at least, by the side of the frame in pixels."""
 OFFSET_ADU, ELECTRONS_PER_ADU = 100.0, 0.46
