@@ -36,6 +36,9 @@ Array = npt.NDArray[np.float64]
 HOLLOW_CONE = (0.6, 1.0)
 """Inner and outer angle of the condenser's cone as parts of the lens's aperture: matched outside, a stop inside."""
 
+SEARCHED, ALLOWED = 0.35, 0.3
+"""How far from the middle of the range focus is looked for and may lie, as parts of the range."""
+
 
 @dataclass(frozen=True)
 class TransferFocus:
@@ -120,7 +123,6 @@ def fit_transfer(
     *,
     numerical_aperture: float,
     wavelength_nm: float,
-    within_um: float | None = None,
     cone: tuple[float, float] = HOLLOW_CONE,
 ) -> TransferFocus:
     """Find the focus for which even and odd transfer together explain the powers of a through-focus series.
@@ -134,15 +136,14 @@ def fit_transfer(
         From `ring_powers`.
     edges_per_um : (rings + 1,)
         The same edges.
-    within_um : float, optional
-        How far from the middle of the range focus may lie; a quarter of the range without it.
     cone : (inner, outer)
         Of the condenser, as parts of the aperture. A tenth more or less moves the result by 0.04 depths of focus.
 
     Raises
     ------
     FitError
-        The model does not explain half of what changes; `FocusRangeError` when focus is at an end of what is allowed.
+        The model does not explain half of what changes; `FocusRangeError` when focus lies in an outer fifth
+        of the range ("move the range there").
     ShapeError, OutOfRangeError
     """
     z, data = np.asarray(z_um, np.float64), np.asarray(powers, np.float64)
@@ -151,8 +152,8 @@ def fit_transfer(
     if not (np.isfinite(z).all() and np.isfinite(data).all()):
         raise OutOfRangeError("focus: positions and powers must be finite")
     span, middle = float(np.ptp(z)), 0.5 * float(z.min() + z.max())
-    reach = 0.25 * span if within_um is None else require_positive("within", within_um, "um")
-    candidates = middle + np.linspace(-reach, reach, 2 * max(16, math.ceil(20.0 * reach / span)) + 1)
+    reach = SEARCHED * span
+    candidates = middle + np.linspace(-reach, reach, 65)
     frequency = 0.5 * (edges_per_um[1:] + edges_per_um[:-1])
     table_z = np.linspace(-0.5 * span - reach, 0.5 * span + reach, 401)
     parts = transfer_parts(
@@ -162,15 +163,16 @@ def fit_transfer(
     scaled = data / np.maximum(np.median(data, axis=0), np.finfo(np.float64).tiny)
     rows = [_fit_at(z - centre, scaled, table_z, parts) for centre in candidates]
     misfit = np.array([((model - scaled) ** 2).sum(axis=0) for model in rows])  # (candidates, rings)
-    best, at_end = _lowest(candidates, misfit.sum(axis=1))
-    if at_end:
-        raise FocusRangeError(f"focus: near {best:.6g} um, at the end of what was allowed; move the range there", best)
+    best = _lowest(candidates, misfit.sum(axis=1))
+    if abs(best - middle) > ALLOWED * span:
+        ends = f"[{middle - 0.5 * span:g}, {middle + 0.5 * span:g}] um"
+        raise FocusRangeError(f"focus: near {best:.6g} um, in the outer fifth of {ends}; move the range there", best)
     model = _fit_at(z - best, scaled, table_z, parts)
     spread = float(((scaled - scaled.mean(axis=0)) ** 2).sum())
     explained = 1.0 - float(((model - scaled) ** 2).sum()) / max(spread, np.finfo(np.float64).tiny)
     if explained < 0.5:
         raise FitError(f"focus: the lens's transfer explains {100 * explained:.0f} % of the series, needs 50 %")
-    without = np.array([_lowest(candidates, np.delete(misfit, k, axis=1).sum(axis=1))[0] for k in range(data.shape[1])])
+    without = np.array([_lowest(candidates, np.delete(misfit, k, axis=1).sum(axis=1)) for k in range(data.shape[1])])
     sd = math.sqrt((len(without) - 1) / len(without) * float(((without - without.mean()) ** 2).sum()))
     return TransferFocus(best, sd, explained, model * np.median(data, axis=0))
 
@@ -185,11 +187,11 @@ def _fit_at(defocus: Array, powers: Array, table_z: Array, parts: tuple[Array, A
     return model
 
 
-def _lowest(candidates: Array, misfit: Array) -> tuple[float, bool]:
-    """Return where the misfit is lowest, by a parabola, and whether that is at an end."""
+def _lowest(candidates: Array, misfit: Array) -> float:
+    """Return where the misfit is lowest, by a parabola."""
     k = int(np.argmin(misfit))
     if k in (0, len(candidates) - 1):
-        return float(candidates[k]), True
+        return float(candidates[k])
     bend = float(misfit[k - 1] - 2.0 * misfit[k] + misfit[k + 1])
     shift = 0.5 * float(misfit[k - 1] - misfit[k + 1]) / bend if bend > 0.0 else 0.0
-    return float(candidates[k] + shift * (candidates[1] - candidates[0])), False
+    return float(candidates[k] + shift * (candidates[1] - candidates[0]))

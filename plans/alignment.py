@@ -54,7 +54,7 @@ class FocusPass:
     exposure_s : float
         Exposure of each image.
     within_um : float, optional
-        How far from the middle focus may be, where the pass before has told.
+        For "symmetry": how far from the middle focus may be, where the pass before has told.
     """
 
     span_um: float
@@ -74,7 +74,7 @@ TRIES = 3
 FOCUS_PASSES = (
     FocusPass(1600.0, 21, 2048),
     FocusPass(240.0, 21, 1024),
-    FocusPass(112.0, 25, 1024, "transfer", within_um=28.0),
+    FocusPass(112.0, 25, 1024, "transfer"),
 )
 
 

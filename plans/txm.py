@@ -231,7 +231,7 @@ def _through_focus(
         try:
             focus = fit_transfer(
                 away_um, np.array(powers), edges,
-                numerical_aperture=aperture, wavelength_nm=wavelength_nm, within_um=within_um,
+                numerical_aperture=aperture, wavelength_nm=wavelength_nm,
             )  # fmt: skip
         except FocusRangeError as error:
             raise FocusRangeError(str(error), centre + 1e-3 * error.towards) from error

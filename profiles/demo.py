@@ -168,7 +168,7 @@ def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
         # second has to reach over both from there.
         passes = (
             FocusPass(480.0, 21, REGION_PX, exposure_s=0.3),
-            FocusPass(14.0 * depth_um, 25, 512, "transfer", exposure_s=0.5, within_um=3.5 * depth_um),
+            FocusPass(14.0 * depth_um, 25, 512, "transfer", exposure_s=0.5),
         )
         engine(space["alignment"].zone_plate_focus(passes))
     with times.phase("centring"):

@@ -65,6 +65,24 @@ def test_the_cutoff_is_where_power_stops_standing_out(
     assert spectrum.cutoff_per_um == pytest.approx(expected, abs=3.0 * spectrum.cutoff_sd_per_um + width)
 
 
+@pytest.mark.parametrize("end_per_um", [10.0, 25.0])
+def test_the_stated_scatter_of_the_cutoff_is_the_real_one(
+    end_per_um: float, rng: np.random.Generator, scenes: ModuleType
+) -> None:
+    # a steep end, and one so shallow that single rings stand above the criterion by chance over some 10 /um
+    radius = scenes.radius_per_um((256, 256))
+    shape = (1.0 if end_per_um < 20.0 else 0.4) * np.exp(-((radius / end_per_um) ** 2))
+    found = []
+    for _ in range(40):
+        signal = field(radius.shape, np.sqrt(shape), rng)
+        pair = tuple(signal + rng.normal(0.0, math.sqrt(0.5), radius.shape) for _ in range(2))
+        found.append(power_spectrum((pair[0], pair[1]), PIXEL, noise="halves"))
+    real = float(np.std([one.cutoff_per_um for one in found], ddof=1))
+    stated = float(np.sqrt(np.mean([one.cutoff_sd_per_um**2 for one in found])))
+    print(f"cut-off {np.mean([one.cutoff_per_um for one in found]):.2f}, scatter {real:.2f}, stated {stated:.2f} /um")
+    assert 0.6 * real < stated < 1.8 * real
+
+
 def test_the_stated_scatter_of_the_ratio_is_the_real_one(rng: np.random.Generator, scenes: ModuleType) -> None:
     radius = scenes.radius_per_um((256, 256))
     colour = np.exp(-((radius / 40.0) ** 2) / 2.0)
