@@ -219,10 +219,13 @@ class CameraDriver:
 
     # acquisition ------------------------------------------------------------------------------------------
 
+    def _new_acquisition(self, recipe: Recipe) -> Acquisition:
+        return Acquisition(recipe, self._source, self._clock, self._pool, self._version)
+
     def _put_acquire(self, value: int) -> Awaitable[None] | None:
         board = self.board
         if value and not board.value("AcquireBusy"):
-            acquisition = Acquisition(self._recipe(), self._source, self._clock, self._pool, self._version)
+            acquisition = self._new_acquisition(self._recipe())
             self._acquisition = acquisition
             self._images = 0
             self._rate_mark = (time.monotonic(), 0)
