@@ -128,7 +128,8 @@ def draw_row(
     for step in range(width):
         col = width - 1 - step if reverse else step
         interpolate(maps, x[col], y[col], wx, wy, values)
-        scattered = max(values[components], 0.0) * electrons
+        # An electron is collected once, however often a thick column would scatter it.
+        scattered = -math.expm1(-max(values[components], 0.0)) * electrons
         dark_signal[col] = poisson(state, scattered)
         total = 0.0
         for c in range(components):

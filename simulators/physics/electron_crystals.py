@@ -66,7 +66,7 @@ class Columns:
     share: Values
 
     def near(self, x_nm: float, y_nm: float, half_nm: float, period_nm: tuple[float, float] | None = None) -> Columns:
-        """Return those within a square, relative to its middle; of a specimen that repeats itself if it has a period."""
+        """Return those within a square, relative to its middle; a specimen that has a period repeats itself."""
         x, y = self.x - x_nm, self.y - y_nm
         if period_nm is not None:
             x -= np.round(x / period_nm[0]) * period_nm[0]

@@ -119,7 +119,7 @@ class Probe:
         fx = scipy_fft.fftfreq(shape[1], pitch_pm)[None, :]
         cos, sin = math.cos(rotation_rad), math.sin(rotation_rad)
         tx, ty = wavelength * (fx * cos - fy * sin), wavelength * (fx * sin + fy * cos)
-        # Where the aperture's edge falls between samples it is weighted: a hard edge makes the probe jump with the grid.
+        # The aperture's edge, where it falls between samples, is weighted: a hard one makes the probe jump with the grid.
         step = wavelength * max(1.0 / (shape[0] * pitch_pm), 1.0 / (shape[1] * pitch_pm))
         edge = (self.convergence_mrad * 1e-3 - np.hypot(tx, ty)) / step + 0.5
         pupil = np.sqrt(np.clip(edge, 0.0, 1.0)) * np.exp(-1j * self.phase(tx, ty))
