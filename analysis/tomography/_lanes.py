@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -21,7 +21,7 @@ __all__ = ["add_two"]
 def add_two(lanes: int) -> Callable[..., None]:
     """Return ``out[i:i + lanes] += a source[j:j + lanes] + b source[k:k + lanes]`` on flat float32 arrays."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def run(typing: Any, out: Any, i: Any, source: Any, a: Any, j: Any, b: Any, k: Any) -> Any:
         signature = types.void(out, types.intp, source, types.float32, types.intp, types.float32, types.intp)
 
@@ -48,4 +48,4 @@ def add_two(lanes: int) -> Callable[..., None]:
 
         return signature, generate
 
-    return run  # type: ignore[no-any-return]
+    return run

@@ -29,6 +29,7 @@ LANES = (4, 16)
 MARGIN = (1, 2)
 """Empty columns before and after each row of a packed sinogram, so that no ray needs to be looked at twice."""
 TILE = 8
+ROWS, COLUMNS = 4, 64
 
 
 @kernel
@@ -64,15 +65,17 @@ def back_kernel(lanes: int) -> Callable[..., Any]:
     ) -> None:  # fmt: skip
         last = float(width)
         zero = np.float32(0.0)
-        for tile in range(start, stop, TILE):
+        for block in range(0, -(-(stop - start) // ROWS) * -(-nx // COLUMNS)):  # of voxels that stay in the first cache
+            tile = start + ROWS * (block // -(-nx // COLUMNS))
+            left = COLUMNS * (block % -(-nx // COLUMNS))
             for k in which:
                 cos = cosines[k]
                 inverse = np.float32(1.0 / half[k])
                 slope = inverse * inverse
                 line = k * (width + 3) * lanes
-                for j in range(tile, min(tile + TILE, stop)):
+                for j in range(tile, min(tile + ROWS, stop)):
                     base = offsets[k] + (z0 + j) * sines[k] + x0 * cos
-                    for i in range(nx):
+                    for i in range(left, min(left + COLUMNS, nx)):
                         u = min(max(base + i * cos, -1.0), last) + 1.0
                         iu = int(u)
                         f = np.float32(u - iu)
@@ -94,30 +97,30 @@ def forward_kernel(lanes: int) -> Callable[..., Any]:
         volume: Array32, nz: int, nx: int, sino: Array32, width: int, which: Indices, cosines: Array64,
         sines: Array64, offsets: Array64, x0: float, z0: float, start: int, stop: int,
     ) -> None:  # fmt: skip
-        for n in range(start, stop):
-            k = which[n]
-            cos = cosines[k]
-            step = 1.0 / cos
-            scale = np.float32(abs(step))
-            for j in range(nz):
-                origin = offsets[k] + (z0 + j) * sines[k] + x0 * cos  # column that sees the row's first voxel
-                end = origin + (nx - 1) * cos
-                first = max(0, int(np.ceil(min(origin, end) - abs(cos))))
-                past = min(width, int(np.floor(max(origin, end) + abs(cos))) + 1)
-                for c in range(first, past):
-                    xi = max((c - origin) * step + 1.0, 0.0)
-                    i = int(xi) - 1
-                    b = np.float32(xi - 1.0 - i) * scale
-                    a = scale - b
-                    if i < 0:  # before the first voxel, and after the last
-                        i, a = 0, np.float32(0.0)
-                        a, b = b, a
-                    second = i + 1
-                    if second >= nx:
-                        second, b = 0, np.float32(0.0)
-                        if i >= nx:
-                            i, a = 0, b
-                    to = (k * (width + 3) + c + 1) * lanes
-                    add(sino, to, volume, a, (j * nx + i) * lanes, b, (j * nx + second) * lanes)
+        for tile in range(0, nz, TILE):
+            for n in range(start, stop):
+                k = which[n]
+                cos = cosines[k]
+                step = 1.0 / cos
+                scale = np.float32(abs(step))
+                for j in range(tile, min(tile + TILE, nz)):
+                    origin = offsets[k] + (z0 + j) * sines[k] + x0 * cos  # column that sees the row's first voxel
+                    end = origin + (nx - 1) * cos
+                    first = max(0, int(np.ceil(min(origin, end) - abs(cos))))
+                    past = min(width, int(np.floor(max(origin, end) + abs(cos))) + 1)
+                    for c in range(first, past):
+                        xi = max((c - origin) * step + 1.0, 0.0)
+                        i = int(xi) - 1
+                        b = np.float32(xi - 1.0 - i) * scale
+                        a = scale - b
+                        if i < 0:  # before the first voxel, and after the last
+                            i, a, b = 0, b, np.float32(0.0)
+                        second = i + 1
+                        if second >= nx:
+                            second, b = 0, np.float32(0.0)
+                            if i >= nx:
+                                i, a = 0, b
+                        to = (k * (width + 3) + c + 1) * lanes
+                        add(sino, to, volume, a, (j * nx + i) * lanes, b, (j * nx + second) * lanes)
 
     return forward
