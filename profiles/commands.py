@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_command", "queue_command", "runs_command", "session_command", "show_command"]
+__all__ = ["check_command", "live_command", "queue_command", "runs_command", "session_command", "show_command"]
 
 
 def _start_simulator(profile: str, prefix: str | None, seed: int = 18, speed: float = 1.0) -> Any:
@@ -78,6 +78,22 @@ def session_command(
         app.initialize(argv=[])
         print(f"{session.beamline.profile.title}: {len(session.beamline.devices)} devices, RE, txm, alignment, catalog")
         app.start()
+    return 0
+
+
+def live_command(kind: str, *, out: Path | None) -> int:
+    """Follow the runs of this data folder until interrupted."""
+    import contextlib
+    import sys
+
+    from exitwave.profiles.live.process import follow_runs
+    from exitwave.profiles.storage.paths import data_folder
+
+    data = data_folder().prepare()
+    folder = out or data.root / "live"
+    sys.stderr.write(f"live {kind}: pictures and figures go to {folder}; Ctrl-C ends it\n")
+    with contextlib.suppress(KeyboardInterrupt):
+        follow_runs(kind, data, folder)
     return 0
 
 

@@ -8,5 +8,6 @@ from exitwave.analysis.figures.canvas import scale_bar_nm
 from exitwave.analysis.figures.curves import curve_figure, focus_figure
 from exitwave.analysis.figures.images import image_figure
 from exitwave.analysis.figures.resolution import resolution_figure
+from exitwave.analysis.figures.tomography import slices_figure
 
-__all__ = ["curve_figure", "focus_figure", "image_figure", "resolution_figure", "scale_bar_nm"]
+__all__ = ["curve_figure", "focus_figure", "image_figure", "resolution_figure", "scale_bar_nm", "slices_figure"]

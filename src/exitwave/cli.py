@@ -76,6 +76,17 @@ def demo(
 
 
 @app.command()
+def live(
+    kind: Annotated[str, typer.Argument(help="What to follow: tomography.")] = "tomography",
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures and figures; live/ of the data folder.")] = None,
+) -> None:
+    """Follow runs from another terminal: pictures and figures while the data arrive."""
+    from exitwave.profiles.commands import live_command
+
+    raise typer.Exit(live_command(kind, out=out))
+
+
+@app.command()
 def runs(
     number: Annotated[int, typer.Option("-n", help="How many, newest first.")] = 20,
 ) -> None:

@@ -1,0 +1,78 @@
+"""Starting live analysis beside a session, and asking it what it knows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exitwave.profiles.storage.errors import ServiceError
+from exitwave.profiles.storage.paths import DataFolder
+from exitwave.profiles.storage.process import read_json
+from exitwave.profiles.storage.services import Child, start_child
+
+__all__ = ["LiveAnalysis", "start_live"]
+
+
+@dataclass(frozen=True)
+class LiveAnalysis:
+    """A running live analysis; it ends with the session that started it.
+
+    Attributes
+    ----------
+    folder : Path
+        Where its pictures and figures appear, named by the beginning of the run's uid.
+    """
+
+    child: Child
+    folder: Path
+
+    def status(self, uid: str) -> dict[str, Any]:
+        """Return what it last said of a run; empty before it said anything."""
+        return read_json(self.folder / f"{uid[:8]}-live.json") or {}
+
+    def picture(self, uid: str) -> Path:
+        """Return where the picture of a run is, or will be."""
+        return self.folder / f"{uid[:8]}-live.png"
+
+    def wait_finished(self, uid: str, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Wait until the analysis of a run is complete, and return what it says.
+
+        Raises
+        ------
+        ServiceError
+            If it is not within `timeout_s`, or its process ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not (status := self.status(uid)).get("finished"):
+            if self.child.process.poll() is not None:
+                raise ServiceError(f"live analysis: ended ({self.child.last_words()}); see {self.child.log}")
+            if time.monotonic() > deadline:
+                raise ServiceError(f"live analysis: run {uid[:8]} not complete within {timeout_s:g} s")
+            time.sleep(0.05)
+        return status
+
+    def stop(self) -> None:
+        """End it."""
+        self.child.stop()
+
+
+def start_live(kind: str, data: DataFolder) -> LiveAnalysis:
+    """Start live analysis of the runs of a data folder that begin from now on, or go on now.
+
+    Parameters
+    ----------
+    kind : str
+        ``tomography``.
+    data : DataFolder
+
+    Raises
+    ------
+    ServiceError
+        If its process cannot be started.
+    """
+    folder = data.root / "live"
+    arguments: list[str | Path] = [kind, "--child", "--data", data.root, "--out", folder]
+    child = start_child("live", "exitwave.profiles.live.process", arguments, data.services / f"live-{kind}.log")
+    return LiveAnalysis(child, folder)
