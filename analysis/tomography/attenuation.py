@@ -1,0 +1,148 @@
+"""From raw frames to line integrals: dark, flat, beam, zingers, and the logarithm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exitwave.analysis.correction import FlatField, mean_frames, minus_log, remove_zingers
+from exitwave.analysis.errors import FileFormatError, ShapeError
+from exitwave.analysis.io import Frames
+
+__all__ = ["FlatGroups", "line_integrals"]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+_GAP = 3.0
+"""Flats are of another group when the time between them is so many times the usual one."""
+
+
+class FlatGroups:
+    """Flats taken at several places of a scan: one mean for each group, and the flat at any moment between them.
+
+    Parameters
+    ----------
+    flats : sequence of frames (y, x)
+    dark : float32 (y, x)
+        Mean dark.
+    times_s : float64 (n,), optional
+        When each flat was taken; without it all are one group.
+    intensity : float64 (n,), optional
+        Beam intensity at each flat; each flat is divided by its own, relative to their mean.
+
+    Attributes
+    ----------
+    times_s : float64 (groups,)
+    means : list of float32 (y, x)
+        Dark subtracted.
+    intensity : float
+        Mean beam intensity of the flats, 1 without any.
+    """
+
+    def __init__(
+        self,
+        flats: Frames | Sequence[npt.NDArray[Any]],
+        dark: Floats,
+        times_s: Doubles | None = None,
+        intensity: Doubles | None = None,
+    ) -> None:
+        n = len(flats)
+        times = np.arange(n, dtype=np.float64) if times_s is None else np.asarray(times_s, np.float64)
+        if times.shape != (n,):
+            raise ShapeError(f"flats: {n} frames, but times of shape {times.shape}")
+        relative = np.ones(n)
+        self.intensity = 1.0
+        if intensity is not None and np.isfinite(intensity).all() and np.min(intensity) > 0.0:
+            self.intensity = float(np.mean(intensity))
+            relative = np.asarray(intensity, np.float64) / self.intensity
+        self.means: list[Floats] = []
+        centres = []
+        for group in _groups(times, split=times_s is not None):
+            mean = mean_frames((np.asarray(flats[i], np.float32) - dark) / np.float32(relative[i]) for i in group)
+            self.means.append(mean)
+            centres.append(float(np.mean(times[group])))
+        self.times_s = np.asarray(centres)
+
+    def at(self, time_s: float) -> Floats:
+        """Return the flat (dark subtracted) of a moment: between two groups their weighted mean."""
+        k = int(np.searchsorted(self.times_s, time_s))
+        if k == 0 or len(self.means) == 1:
+            return self.means[0]
+        if k == len(self.means):
+            return self.means[-1]
+        part = (time_s - self.times_s[k - 1]) / (self.times_s[k] - self.times_s[k - 1])
+        return np.asarray((1.0 - part) * self.means[k - 1] + part * self.means[k], np.float32)
+
+
+def _groups(times: Doubles, *, split: bool) -> list[npt.NDArray[np.intp]]:
+    order = np.argsort(times, kind="stable")
+    if not split or times.size < 2:
+        return [order]
+    gaps = np.diff(times[order])
+    return list(np.split(order, np.flatnonzero(gaps > _GAP * max(float(np.median(gaps)), 1e-9)) + 1))
+
+
+def line_integrals(
+    frames: Frames | Sequence[npt.NDArray[Any]],
+    flats: Frames | Sequence[npt.NDArray[Any]] | None,
+    darks: Frames | Sequence[npt.NDArray[Any]] | None,
+    *,
+    times_s: Doubles | None = None,
+    flat_times_s: Doubles | None = None,
+    intensity: Doubles | None = None,
+    flat_intensity: Doubles | None = None,
+    zinger_sigma: float | None = 8.0,
+    out: Floats | None = None,
+) -> Floats:
+    """Return -ln of the transmission (n, row, col), float32, frame by frame: no more than a few are in memory twice.
+
+    Parameters
+    ----------
+    frames : sequence of (y, x)
+        Raw projections.
+    flats, darks : sequence of (y, x)
+        Raw references.
+    times_s, flat_times_s : float64 (n,), (flats,), optional
+        When they were taken: flats before and after (or in between) are then weighted by time.
+    intensity, flat_intensity : float64 (n,), (flats,), optional
+        Beam intensity at each; NaN where nobody knows, which leaves intensities out.
+    zinger_sigma : float, optional
+        Direct hits so many standard deviations above their neighbourhood are replaced; None leaves them.
+    out : float32 (n, row, col), optional
+        Where to put the result: an array or an HDF5 dataset.
+
+    Raises
+    ------
+    FileFormatError
+        There are no flats or no darks.
+    ShapeError
+        Lengths that do not fit.
+    """
+    if flats is None or len(flats) == 0:
+        raise FileFormatError("tomogram: no flats; take some without the sample, or resume the run with num_flats > 0")
+    if darks is None or len(darks) == 0:
+        raise FileFormatError("tomogram: no darks; take some with the shutter closed")
+    dark = mean_frames(np.asarray(frame) for frame in darks)
+    groups = FlatGroups(flats, dark, flat_times_s, flat_intensity)
+    n = len(frames)
+    result = np.empty((n, *dark.shape), np.float32) if out is None else out
+    beam = np.ones(n)
+    if intensity is not None and np.isfinite(intensity).all() and groups.intensity != 1.0:
+        beam = np.asarray(intensity, np.float64) / groups.intensity
+    elif times_s is not None and len(times_s) != n:
+        raise ShapeError(f"frames: {n} of them, but {len(times_s)} times")
+    correct: FlatField | None = None
+    used: Floats | None = None
+    for k, raw in enumerate(frames):
+        flat = groups.at(0.0 if times_s is None else float(times_s[k]))
+        if correct is None or flat is not used:
+            correct, used = FlatField(flat + dark, dark), flat
+        image = correct(np.asarray(raw))
+        if zinger_sigma is not None:
+            image = remove_zingers(image, n_sigma=zinger_sigma)[0]
+        image /= np.float32(beam[k])
+        result[k] = minus_log(image)
+    return result
