@@ -16,4 +16,5 @@ __all__ = [
     "registration",
     "resolution",
     "sharpness",
+    "xanes",
 ]

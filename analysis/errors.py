@@ -6,6 +6,7 @@ import math
 
 __all__ = [
     "AnalysisError",
+    "EnergyListError",
     "FileFormatError",
     "FitError",
     "FocusRangeError",
@@ -27,6 +28,10 @@ class OutOfRangeError(AnalysisError):
 
 class ShapeError(AnalysisError):
     """Arrays that do not belong together."""
+
+
+class EnergyListError(AnalysisError):
+    """Energies of a scan that can't be meant: out of order, repeated, or without the edge."""
 
 
 class FitError(AnalysisError):

@@ -1,0 +1,287 @@
+"""Alignment of a stack whose contrast changes with energy.
+
+Each energy is registered against several of its neighbours, where the contrast is nearly the same, and all
+displacements between pairs together give the displacements of the frames by least squares. The correlation
+is that of the images' gradients in part (spectra weighted by spatial frequency), so that a slow change of
+absorption across a particle does not pull; its coarse peak is a phase correlation (C. D. Kuglin and D. C.
+Hines, Proc. IEEE Int. Conf. Cybern. Soc., 163 (1975)) in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+from exitwave.analysis.errors import FitError, ShapeError
+from exitwave.analysis.xanes import _stack_kernels as kernels
+from exitwave.analysis.xanes.stack import FrameSource, StackOperator
+
+__all__ = ["Alignment", "align", "fit_drift", "solve_pairs"]
+
+Array = npt.NDArray[np.float64]
+HANN_SHARE = 35.0 / 18.0
+"""Per axis: neighbours in the spectrum made alike by the Hann window."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What alignment found.
+
+    Attributes
+    ----------
+    operator : StackOperator
+        The one given, with the displacements taken in.
+    displacement_px, displacement_sd_px : float64 (n, 2)
+        (dy, dx) of each frame against the reference, pixels of the result.
+    pair_residual_px : float
+        Root mean square by which pairs disagree with the solution.
+    """
+
+    operator: StackOperator
+    displacement_px: Array
+    displacement_sd_px: Array
+    pair_residual_px: float
+
+
+class _Registration:
+    """Spectra on a common band, and the displacement between two of them."""
+
+    def __init__(self, shape: tuple[int, int], highest: float, emphasis: float, reach_px: float):
+        self.window = (np.hanning(shape[0] + 2)[1:-1, None] * np.hanning(shape[1] + 2)[None, 1:-1]).astype(np.float32)
+        fy, fx = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
+        # the band is kept as a smaller transform: rows and columns up to the highest frequency
+        self.rows = np.flatnonzero(np.abs(fy) <= highest)
+        self.columns = int((fx <= highest).sum())
+        self.fy, self.fx = fy[self.rows], fx[: self.columns]
+        radius = np.hypot(self.fy[:, None], self.fx[None, :])
+        inside = (radius > 0) & (radius <= highest)
+        soft = np.exp(-0.5 * (radius / (0.5 * highest)) ** 2)
+        self.weight = np.where(inside, radius**emphasis * soft, 0.0).astype(np.float32)
+        # columns beyond the first stand for two frequencies each
+        self.weight[:, 1:] *= 2.0
+        self.white = np.where(inside, soft, 0.0).astype(np.float32)
+        self.shape, self.reach_px = shape, reach_px
+
+    def spectrum(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
+        known = np.isfinite(image)
+        level = np.float32(image[known].mean()) if known.any() else np.float32(0.0)
+        filled = np.where(known, image - level, np.float32(0.0)) * self.window
+        return np.asarray(fft.rfft2(filled, workers=-1)[self.rows, : self.columns], dtype=np.complex64)
+
+    def coarse(self, cross: npt.NDArray[np.complex64]) -> Array:
+        """Return the peak of the phase correlation, to a pixel of the band's own grid."""
+        size = np.abs(cross)
+        white = cross / (size + 1e-3 * float(size.mean()) + 1e-30) * self.white
+        small = (len(self.rows), 2 * (self.columns - 1) + (len(self.rows) % 2))
+        surface = fft.irfft2(white, s=small, workers=-1)
+        step = np.array([self.shape[0] / small[0], self.shape[1] / small[1]])
+        iy, ix = (fft.fftfreq(n, 1.0 / n) * s for n, s in zip(small, step, strict=True))
+        allowed = np.hypot(iy[:, None], ix[None, :]) <= self.reach_px
+        held = np.where(allowed, surface, -np.inf)
+        best = np.unravel_index(int(np.argmax(held)), small)
+        if held[best] < 5.0 * surface.std():
+            raise FitError(
+                f"alignment: no peak within {self.reach_px:g} px stands out of the correlation; "
+                "take a region with the sample in it, or more exposure"
+            )
+        return np.array([iy[best[0]], ix[best[1]]])
+
+    def between(
+        self, a: npt.NDArray[np.complex64], b: npt.NDArray[np.complex64], start: bool
+    ) -> tuple[Array, npt.NDArray[np.float64]]:
+        """Return how far b stands displaced against a, (dy, dx), and the covariance (2, 2)."""
+        cross = a.conj() * b
+        scale = float(np.abs(cross).mean())
+        cross = np.asarray(cross / np.float32(scale if scale > 0 else 1.0), dtype=np.complex64)
+        shift = self.coarse(cross) if start else np.zeros(2)
+        sums = np.empty(8)
+        for _ in range(20):
+            kernels.phase_sums(cross, self.fy, self.fx, self.weight, shift, sums)
+            hessian = np.array([[sums[2], sums[3]], [sums[3], sums[4]]])
+            if not (np.linalg.det(hessian) > 0.0 and hessian[0, 0] > 0.0):
+                raise FitError("alignment: the phases of two energies do not agree on a displacement")
+            move = np.linalg.solve(hessian, sums[:2])
+            length = float(np.hypot(*move))
+            move *= min(1.0, 1.0 / max(length, 1e-30))
+            shift = shift - move
+            if length < 1e-4:
+                break
+        inverse = np.linalg.inv(hessian)
+        scatter = np.array([[sums[5], sums[6]], [sums[6], sums[7]]])
+        return shift, inverse @ scatter @ inverse * HANN_SHARE**2
+
+
+def solve_pairs(
+    n: int, pairs: Sequence[tuple[int, int]], differences: npt.ArrayLike, sd: npt.ArrayLike, *, reference: int = 0
+) -> tuple[Array, Array, float]:
+    """Return positions (n,) from differences position[j] - position[i], their deviations, and the residual.
+
+    Weighted least squares, with weights lowered for pairs that stand more than three robust deviations off
+    (P. J. Huber, Ann. Math. Stat. 35, 73 (1964)); the reference stays at zero.
+
+    Raises
+    ------
+    FitError
+        When a frame hangs on no pair.
+    """
+    index = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    d = np.asarray(differences, np.float64)
+    w0 = 1.0 / np.maximum(np.asarray(sd, np.float64), 1e-4) ** 2
+    design = np.zeros((len(index), n))
+    design[np.arange(len(index)), index[:, 1]] = 1.0
+    design[np.arange(len(index)), index[:, 0]] = -1.0
+    keep = np.arange(n) != reference
+    a = design[:, keep]
+    if np.linalg.matrix_rank(a) < n - 1:
+        raise FitError(f"alignment: the {len(index)} pairs do not tie {n} energies together")
+    weight = w0.copy()
+    for _ in range(20):
+        inverse = np.linalg.inv(a.T @ (weight[:, None] * a))
+        found = inverse @ (a.T @ (weight * d))
+        residual = (d - a @ found) * np.sqrt(w0)
+        spread = max(1.4826 * float(np.median(np.abs(residual))), 1e-12)
+        fresh = w0 * np.minimum(1.0, 3.0 * spread / np.maximum(np.abs(residual), 1e-300))
+        if np.allclose(fresh, weight, rtol=1e-3):
+            break
+        weight = fresh
+    freedom = max(1, len(index) - (n - 1))
+    # pairs that agree better than their own deviations say (they share frames) earn no smaller errors
+    excess = max(1.0, float((weight / w0 * residual**2).sum()) / freedom)
+    position, position_sd = np.zeros(n), np.zeros(n)
+    position[keep] = found
+    position_sd[keep] = np.sqrt(np.diag(inverse) * excess)
+    return position, position_sd, math.sqrt(float(np.mean((d - a @ found) ** 2)))
+
+
+def fit_drift(times_s: npt.ArrayLike, displacement_px: npt.ArrayLike, sd_px: npt.ArrayLike, order: int) -> Array:
+    """Return a drift (n, 2) that is a polynomial of time, fitted to displacements with weights.
+
+    For a sample that drifts slowly while the single registrations are noisy.
+
+    Raises
+    ------
+    FitError
+        When there are not more displacements than coefficients.
+    """
+    t, d = np.asarray(times_s, np.float64), np.asarray(displacement_px, np.float64)
+    sd = np.asarray(sd_px, np.float64)
+    if len(t) <= order + 1:
+        raise FitError(f"drift of order {order}: {len(t)} frames, must be more than {order + 1}")
+    u = 2.0 * (t - t.min()) / max(float(np.ptp(t)), 1e-30) - 1.0
+    basis = np.polynomial.chebyshev.chebvander(u, order)
+    drift = np.empty_like(d)
+    for i in range(2):
+        known = sd[:, i] > 0
+        w = 1.0 / np.where(known, sd[:, i], sd[known, i].min() if known.any() else 1.0)
+        coefficients, *_ = np.linalg.lstsq(basis * w[:, None], d[:, i] * w, rcond=None)
+        drift[:, i] = basis @ coefficients
+    return drift
+
+
+def align(
+    images: FrameSource,
+    operator: StackOperator,
+    *,
+    region: tuple[slice, slice] | None = None,
+    spans: Sequence[int] = (1, 2, 4),
+    reference: int = 0,
+    rounds: int = 2,
+    max_shift_px: float | None = None,
+    highest_frequency: float = 0.25,
+    emphasis: float = 1.0,
+    drift_order: int | None = None,
+    times_s: npt.ArrayLike | None = None,
+) -> Alignment:
+    """Find how the frames of an energy scan are displaced and return the operator that takes it out.
+
+    Parameters
+    ----------
+    images : indexed by energy, ascending
+        ``images[k]`` is the optical depth (y, x) *before* resampling; read once per round.
+    operator : StackOperator
+        What is known already: magnification, runout.
+    region : (rows, columns), optional
+        Part of the result that holds the sample.
+    spans : sequence of int
+        Frame k is registered against k + span; longer spans hold back the error that a chain adds up.
+    reference : int
+        The frame that stays where it is.
+    rounds : int
+        The second round works on resampled frames, where the window no longer cuts at different places.
+    max_shift_px : float, optional
+        Largest displacement of a pair; a quarter of the region if not given.
+    highest_frequency : float
+        Cycles per pixel; leave out what holds only noise.
+    emphasis : float
+        Power of the spatial frequency in the weights: 0 correlates images, 2 their gradients.
+    drift_order : int, optional
+        Take a polynomial of time (`fit_drift`) in place of the displacements themselves.
+    times_s : (n,), optional
+        Times of the frames; their numbers if not given.
+
+    Raises
+    ------
+    FitError
+        When two energies have nothing in common.
+    ShapeError
+    """
+    n = len(operator)
+    if len(images) != n or n < 2:
+        raise ShapeError(f"alignment: {len(images)} frames, operator for {n}, at least 2")
+    if not 0 <= reference < n:
+        raise ShapeError(f"alignment: reference {reference}, must be in 0...{n - 1}")
+    pairs = [(k, k + span) for span in sorted(set(spans)) for k in range(n - span)]
+    times = np.arange(n) if times_s is None else np.asarray(times_s, np.float64)
+    total, sd, residual = np.zeros((n, 2)), np.zeros((n, 2)), 0.0
+    for turn in range(max(1, rounds)):
+        found = _round(
+            images, operator.refined(total), region, pairs, max_shift_px, highest_frequency, emphasis, turn == 0
+        )
+        parts = [solve_pairs(n, pairs, found[:, i], found[:, 2 + i], reference=reference) for i in range(2)]
+        total = total + np.stack([parts[0][0], parts[1][0]], axis=1)
+        sd = np.stack([parts[0][1], parts[1][1]], axis=1)
+        residual = math.hypot(parts[0][2], parts[1][2]) / math.sqrt(2.0)
+    if drift_order is not None:
+        total = fit_drift(times, total, sd, drift_order)
+        total -= total[reference]
+    return Alignment(operator.refined(total), total, sd, residual)
+
+
+def _round(
+    images: FrameSource,
+    operator: StackOperator,
+    region: tuple[slice, slice] | None,
+    pairs: list[tuple[int, int]],
+    max_shift_px: float | None,
+    highest: float,
+    emphasis: float,
+    coarse: bool,
+) -> Array:
+    """Register all pairs of the frames as the operator leaves them: dy, dx, sd of dy, sd of dx per pair."""
+    waiting: dict[int, Any] = {}
+    last = {k: max(j for i, j in pairs if i == k or j == k) for k in range(len(operator))}
+    registration: _Registration | None = None
+    found = np.zeros((len(pairs), 4))
+    for k in range(len(operator)):
+        frame, _ = operator.resample(k, np.asarray(images[k], dtype=np.float32))
+        part = frame if region is None else frame[region]
+        if registration is None:
+            if min(part.shape) < 32:
+                raise ShapeError(f"alignment: region of {part.shape} pixels, at least 32 x 32")
+            reach = min(part.shape) / 4.0 if max_shift_px is None else float(max_shift_px)
+            registration = _Registration((part.shape[0], part.shape[1]), highest, emphasis, reach)
+        waiting[k] = registration.spectrum(part)
+        for number, (i, j) in enumerate(pairs):
+            if j == k:
+                shift, covariance = registration.between(waiting[i], waiting[j], coarse)
+                found[number] = (*shift, math.sqrt(covariance[0, 0]), math.sqrt(covariance[1, 1]))
+        # spectra that no later pair needs are let go
+        for i in [i for i in waiting if last[i] <= k]:
+            del waiting[i]
+    return found
