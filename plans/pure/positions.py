@@ -10,6 +10,7 @@ __all__ = [
     "central_region",
     "centred",
     "edge_energies",
+    "extrapolate",
     "focus_band",
     "require_count",
     "require_finite",
@@ -91,6 +92,20 @@ def edge_energies(
             if not energies or energy_kev > energies[-1] + 1e-9:
                 energies.append(energy_kev)
     return energies
+
+
+def extrapolate(first: tuple[float, float], second: tuple[float, float], at_s: float) -> float:
+    """Return where something that drifts steadily is at a time, from two observations (time in s, place).
+
+    Raises
+    ------
+    PlanInputError
+        The observations are not in order of time, or the time lies before them.
+    """
+    (t1, x1), (t2, x2) = first, second
+    if not t1 < t2 <= at_s:
+        raise PlanInputError(f"drift: times {t1:g}, {t2:g} and {at_s:g} s must rise")
+    return x2 + (x2 - x1) / (t2 - t1) * (at_s - t2)
 
 
 def focus_band(step_um: float, numerical_aperture: float, pixel_nm: float) -> tuple[float, float]:

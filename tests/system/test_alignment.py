@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from .conftest import Beamline
 
 SILICON_111_NM = 0.31356
 HC_KEV_NM = 1.239841984
+SPEED = 20  # of the beamline's clock, see conftest.py
 
 
 def _ev_per_deg(energy_kev: float) -> float:
@@ -21,20 +23,42 @@ def _ev_per_deg(energy_kev: float) -> float:
     return 1e3 * energy_kev / math.tan(theta) * math.pi / 180
 
 
-@pytest.mark.timeout(300)
-def test_the_rocking_curve_finds_its_top(beamline: Beamline) -> None:
-    truth = beamline.truth
+def _time_constants(beamline: Beamline, since_s: float) -> float:
+    """Return for how many of the crystals' thermal time constants the simulated clock has run since a wall time."""
+    return (time.time() - since_s) * SPEED / beamline.truth["heat_time_constant_s"]
+
+
+def _rocking_curve(beamline: Beamline) -> tuple[float, float, float]:
+    """Take a rocking curve from a pitch of 0: the pitch it ends on, the top when cold, and the width."""
+    truth, dcm = beamline.truth, beamline.dcm
+    dcm.pitch.set(0.0).wait(timeout=30)
     (uid,) = beamline.RE(beamline.alignment.rocking_curve())
-    pitch = beamline.dcm.pitch.user_readback.get(use_monitor=False)
-    width = float(beamline.open_run(uid).to_xarray("rocking")["microscope_peak_result_width"].values[0])
-    # Heat moves the top by up to `heat_pitch_urad`, on a scale of minutes: where it is now lies in between.
+    width = float(beamline.open_run(uid).to_xarray("rocking")["microscope_peak_result_width"].values[-1])
     bragg_deg = math.degrees(math.asin(HC_KEV_NM / 8.0 / (2 * SILICON_111_NM)))
-    now = beamline.dcm.bragg.user_readback.get(use_monitor=False) + truth["bragg_offset_deg"]
+    now = dcm.bragg.user_readback.get(use_monitor=False) - dcm.bragg.user_offset.get() + truth["bragg_offset_deg"]
     cold = truth["pitch_optimum_urad"] + truth["pitch_per_deg_urad"] * (now - bragg_deg)
-    warm = cold + truth["heat_pitch_urad"]
-    print(f"pitch {pitch:.2f} urad, top between {min(cold, warm):.2f} and {max(cold, warm):.2f}, width {width:.1f}")
-    assert min(cold, warm) - 0.05 * width <= pitch <= max(cold, warm) + 0.05 * width
-    assert abs(pitch) > 1, "there was something to find"
+    assert abs(cold + truth["heat_pitch_urad"]) > 1, "there was something to find"
+    return dcm.pitch.user_readback.get(use_monitor=False), cold, width
+
+
+@pytest.mark.timeout(300)
+def test_the_rocking_curve_finds_the_top_of_that_moment_while_the_crystals_warm_up(beamline: Beamline) -> None:
+    shutter, chamber, truth = beamline.front_end_shutter, beamline.ion_chamber_0, beamline.truth
+    shutter.set("close").wait(timeout=30)
+    closed_s = time.time()
+    while _time_constants(beamline, closed_s) < 5:  # cooling; the chamber's reading lets the world go on
+        chamber.trigger().wait(timeout=10)
+    cold_s = time.time()
+    pitch, cold, width = _rocking_curve(beamline)
+    # The heat came between the last look at the cold crystals and the time at which the shutter says it opened.
+    tops = [
+        cold + truth["heat_pitch_urad"] * (1 - math.exp(-_time_constants(beamline, since_s)))
+        for since_s in (cold_s, shutter.status.timestamp)
+    ]
+    print(f"pitch {pitch:.2f} urad, top {tops[1]:.2f} to {tops[0]:.2f}, cold {cold:.2f}, width {width:.1f}")
+    assert abs(tops[0] - tops[1]) < 0.5
+    assert min(tops) - 0.05 * width <= pitch <= max(tops) + 0.05 * width
+    assert width < 25, "as seen through the slit, not the crystals' own 48 urad"
 
 
 @pytest.mark.timeout(300)
@@ -78,7 +102,19 @@ def test_focus_is_found_within_half_a_depth_of_focus(beamline: Beamline) -> None
     half_um = optics.depth_of_focus_um(25.0, 8.0) / 2
     print(f"focus {error_um:+.2f} um off, half a depth of focus is {half_um:.2f} um")
     assert abs(error_um) <= half_um
+    assert abs(error_um) < 1.0, "phase contrast does not shift it"
     assert len(plate.focus.points) == 1
+
+
+@pytest.mark.timeout(300)
+def test_the_rocking_curve_finds_the_top_of_warm_crystals(beamline: Beamline) -> None:
+    opened_s = beamline.front_end_shutter.status.timestamp
+    while _time_constants(beamline, opened_s) < 6:
+        beamline.ion_chamber_0.trigger().wait(timeout=10)
+    pitch, cold, width = _rocking_curve(beamline)
+    top = cold + beamline.truth["heat_pitch_urad"]
+    print(f"pitch {pitch:.2f} urad, top {top:.2f}, width {width:.1f}")
+    assert abs(pitch - top) <= 0.05 * width
 
 
 @pytest.mark.timeout(120)
