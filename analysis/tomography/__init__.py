@@ -2,14 +2,14 @@
 
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
 from exitwave.analysis.tomography.projector import backproject, project
-from exitwave.analysis.tomography.reconstruct import METHODS, reconstruct, reconstruct_chunks
+from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct
 
 __all__ = [
     "METHODS",
     "Geometry",
+    "Reconstruction",
     "angular_weights",
     "backproject",
     "project",
     "reconstruct",
-    "reconstruct_chunks",
 ]

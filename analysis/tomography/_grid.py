@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from exitwave.analysis.compiled import kernel
 
-__all__ = ["KERNEL", "OVERSAMPLING", "finish", "kernel_table", "load_pair", "roll_off", "spread"]
+__all__ = ["KERNEL", "OVERSAMPLING", "finish", "kernel_table", "load_pair", "phases", "roll_off", "spread"]
 
 Array32 = npt.NDArray[np.float32]
 Array64 = npt.NDArray[np.float64]
@@ -126,6 +126,22 @@ def spread(
                         weight = single[jy, a] * single[jx, b]
                         grid[yy, 2 * xx] += weight * value.real
                         grid[yy, 2 * xx + 1] += weight * value.imag
+
+
+@kernel
+def phases(offsets: Array64, share: Array64, factor: Complex, start: int, stop: int) -> None:
+    """Fill rows start..stop of ``share exp(2 pi i f offset)`` for the frequencies f of ``fft``."""
+    length = factor.shape[1]
+    for k in range(start, stop):
+        turn = 2.0 * math.pi * offsets[k] / length
+        step = complex(math.cos(turn), math.sin(turn))
+        now = complex(1.0, 0.0)
+        factor[k, 0] = share[k, 0]
+        for m in range(1, length // 2):
+            now *= step
+            factor[k, m] = share[k, m] * now
+            factor[k, length - m] = share[k, m] * now.conjugate()
+        factor[k, length // 2] = 0.0  # Nyquist's frequency has no sign, so a displaced row can't have it
 
 
 @kernel

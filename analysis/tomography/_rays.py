@@ -65,7 +65,7 @@ def back_kernel(lanes: int) -> Callable[..., Any]:
     ) -> None:  # fmt: skip
         last = float(width)
         zero = np.float32(0.0)
-        for block in range(0, -(-(stop - start) // ROWS) * -(-nx // COLUMNS)):  # of voxels that stay in the first cache
+        for block in range(-(-(stop - start) // ROWS) * -(-nx // COLUMNS)):  # of voxels that stay in the first cache
             tile = start + ROWS * (block // -(-nx // COLUMNS))
             left = COLUMNS * (block % -(-nx // COLUMNS))
             for k in which:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from exitwave.analysis.compiled import kernel, over_blocks
 from exitwave.analysis.tomography.geometry import Geometry
 
-__all__ = ["displace", "displace_back", "straighten"]
+__all__ = ["displace", "displace_back", "sort_rows", "straighten"]
 
 Array32 = npt.NDArray[np.float32]
 
@@ -28,6 +27,27 @@ def _cubic(f: float, w: npt.NDArray[np.float64]) -> None:
     w[1] = (1.5 * f - 2.5) * f * f + 1.0
     w[2] = ((-1.5 * f + 2.0) * f + 0.5) * f
     w[3] = (0.5 * f - 0.5) * f * f
+
+
+@kernel
+def _sort(window: Array32, out: Array32, bad: npt.NDArray[np.int64], start: int, stop: int) -> None:
+    for k in range(start, stop):
+        count = 0
+        for r in range(window.shape[1]):
+            for c in range(window.shape[2]):
+                value = window[k, r, c]
+                count += value - value != 0.0
+                out[r, k, c] = value
+        bad[k] = count
+
+
+def sort_rows(window: Array32) -> tuple[Array32, npt.NDArray[np.int64]]:
+    """Return pictures (angle, row, column) as sinograms (row, angle, column), and each one's non-finite values."""
+    n, rows, width = window.shape
+    out = np.empty((rows, n, width), np.float32)
+    bad = np.empty(n, np.int64)
+    over_blocks(lambda a, b: _sort(window, out, bad, a, b), n, 16)
+    return out, bad
 
 
 @kernel
@@ -62,13 +82,13 @@ def _straighten(
             out[n, k, c] = total
 
 
-def straighten(window: npt.NDArray[Any], geometry: Geometry, first: float, count: int, window_first: float) -> Array32:
+def straighten(window: Array32, geometry: Geometry, first: float, count: int, window_first: float) -> Array32:
     """Return sinograms (slice, angle, column) along `count` slices, by cubic convolution; edges go on as they are.
 
-    `first` and `window_first`: where the first slice and the first row of `window` (angle, row, column) are, in rows
+    `first` and `window_first`: where the first slice and the first row of `window` (row, angle, column) are, in rows
     from the middle row of the detector.
     """
-    n, _, width = window.shape
+    _, n, width = window.shape
     out = np.empty((count, n, width), np.float32)
     tilt = math.radians(geometry.tilt_deg)
     cos, sin = math.cos(tilt), math.sin(tilt)
@@ -76,8 +96,7 @@ def straighten(window: npt.NDArray[Any], geometry: Geometry, first: float, count
 
     def some(start: int, stop: int) -> None:
         for k in range(start, stop):
-            source = np.ascontiguousarray(window[k], np.float32)
-            _straighten(source, out, k, cos, sin, geometry.centre, first, window_first, dy[k], dx[k])
+            _straighten(window[:, k], out, k, cos, sin, geometry.centre, first, window_first, dy[k], dx[k])
 
     over_blocks(some, n, 4)
     return out

@@ -62,8 +62,6 @@ class FourierPlan:
         half = filter_response(self._length, filter_name, cutoff)
         if not sharp:
             half *= np.sinc(np.arange(half.size) / self._length) ** 2
-        half[-1] = 0.0  # Nyquist's frequency has no sign, so a displaced row can't have it
-        response = np.concatenate((half[:-1], half[:0:-1]))
         self._side = int(fft.next_fast_len(int(np.ceil(_grid.OVERSAMPLING * max(size, geometry.width)))))
         while self._side % 2:
             self._side = int(fft.next_fast_len(self._side + 1))
@@ -71,10 +69,9 @@ class FourierPlan:
         self._half = 0.5 * (size - 1)
         # the grid's transform has its origin in pixel size // 2, the axis stands at (size - 1) / 2
         offsets = geometry.offsets + (size // 2 - self._half) * (self._cos + self._sin)
-        frequency = np.asarray(fft.fftfreq(self._length))
-        phase = np.exp(2j * np.pi * frequency[None, :] * offsets[:, None])
-        share = angular_weights(geometry.angles_deg)[:, None] * response[None, :]
-        self._factor = (phase * share).astype(np.complex64)
+        share = angular_weights(geometry.angles_deg)[:, None] * half[None, :]
+        self._factor = np.empty((len(geometry), self._length), np.complex64)
+        over_blocks(lambda a, b: _grid.phases(offsets, share, self._factor, a, b), len(geometry), 32)
         index = np.arange(size) - size // 2
         sign = 1.0 - 2.0 * (index % 2)
         scale = sign * self._side / _grid.roll_off(index.astype(np.float64), self._side)
@@ -94,11 +91,14 @@ class FourierPlan:
         def some(start: int, stop: int) -> None:
             rows = np.empty(self._factor.shape, np.complex64)
             grid = np.empty((self._side, self._side), np.complex64)
+            lines = np.empty((self._side, self._size), np.complex64)
             spare = np.empty(out.shape[1:], np.float32)
             for pair in range(start, stop):
                 a, b = 2 * pair, 2 * pair + 1
                 alone = b == len(sinograms)
-                self._pair(sinograms[a], sinograms[a if alone else b], rows, grid, out[a], spare if alone else out[b])
+                self._pair(
+                    sinograms[a], sinograms[a if alone else b], rows, grid, lines, out[a], spare if alone else out[b]
+                )
 
         over_blocks(some, pairs, block)
 
@@ -108,6 +108,7 @@ class FourierPlan:
         second: Array32,
         rows: npt.NDArray[np.complex64],
         grid: npt.NDArray[np.complex64],
+        lines: npt.NDArray[np.complex64],
         out_first: Array32,
         out_second: Array32,
     ) -> None:
@@ -117,7 +118,8 @@ class FourierPlan:
         grid.fill(0.0)
         single, pairs = _grid.kernel_table()
         _grid.spread(samples, self._factor, self._cos, self._sin, grid.view(np.float32), single, pairs)
-        lines = fft.ifft(grid, axis=1, overwrite_x=True)
-        lines = np.concatenate((lines[:, self._side - low :], lines[:, : size - low]), axis=1)
+        wide = fft.ifft(grid, axis=1, overwrite_x=True)
+        lines[:, :low] = wide[:, self._side - low :]
+        lines[:, low:] = wide[:, : size - low]
         image = fft.ifft(lines, axis=0, overwrite_x=True)
         _grid.finish(image, self._scale_z, self._scale_x, self._half, self._radius, out_first, out_second)

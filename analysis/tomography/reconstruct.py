@@ -12,13 +12,13 @@ import numpy.typing as npt
 from exitwave.analysis.errors import OutOfRangeError, ShapeError, require_positive
 from exitwave.analysis.tomography import iterative
 from exitwave.analysis.tomography._rays import MARGIN
-from exitwave.analysis.tomography._rows import straighten
+from exitwave.analysis.tomography._rows import sort_rows, straighten
 from exitwave.analysis.tomography.fbp import FbpPlan
 from exitwave.analysis.tomography.fourier import FourierPlan
 from exitwave.analysis.tomography.geometry import Geometry
 from exitwave.analysis.tomography.projector import lanes_for, pack
 
-__all__ = ["METHODS", "ProjectionSource", "reconstruct", "reconstruct_chunks", "slices_per_chunk"]
+__all__ = ["METHODS", "ProjectionSource", "Reconstruction", "reconstruct", "slices_per_chunk"]
 
 Array32 = npt.NDArray[np.float32]
 Reconstruct = Callable[[Array32, Array32], None]
@@ -55,48 +55,85 @@ def slices_per_chunk(geometry: Geometry, size: int, memory_gb: float, method: st
     return max(_STEP, int((budget - fixed) / (2.0 * rows + image)) // _STEP * _STEP)
 
 
-def reconstruct_chunks(
-    projections: ProjectionSource,
-    geometry: Geometry,
-    method: str = "fourier",
-    *,
-    size: int | None = None,
-    rows: tuple[int, int] | None = None,
-    middle: float | None = None,
-    memory_gb: float = 2.0,
-    **options: Any,
-) -> Iterator[tuple[int, Array32]]:
-    """Yield (first row, slices (slice, z, x) float32) from top to bottom; together they are what `reconstruct` gives.
+class Reconstruction:
+    """A method made ready for a geometry, for projections that come again: while they are measured, or in parts.
 
-    The slices are yielded in one array that the next chunk writes over: copy what is to stay. Parameters as those of
-    `reconstruct`; all of them are checked before anything is read.
+    Parameters as those of `reconstruct`, all of which is checked here.
     """
-    shape = tuple(projections.shape)
-    if len(shape) != 3 or 0 in shape:
-        raise ShapeError(f"projections: expected (angle, row, column), none of them empty, got {shape}")
-    if (shape[0], shape[2]) != (len(geometry), geometry.width):
-        raise ShapeError(
-            f"projections: {shape[0]} of {shape[2]} columns, but the geometry has {len(geometry)} of {geometry.width}"
-        )
-    first, past = (0, shape[1]) if rows is None else (int(rows[0]), int(rows[1]))
-    if not 0 <= first < past <= shape[1]:
-        raise ShapeError(f"rows = ({first}, {past}): must be within (0, {shape[1]}), the second above the first")
-    side = geometry.width if size is None else int(size)
-    if side < 2:
-        raise ShapeError(f"size = {side}: a slice has at least 2 voxels a side")
-    work = _method(geometry, method, side, dict(options))
-    centre_row = 0.5 * (shape[1] - 1) if middle is None else float(middle)
-    count = min(slices_per_chunk(geometry, side, memory_gb, method), past - first)
 
-    def chunks() -> Iterator[tuple[int, Array32]]:
-        volume = np.empty((count, side, side), np.float32)
+    def __init__(
+        self,
+        geometry: Geometry,
+        method: str = "fourier",
+        *,
+        size: int | None = None,
+        memory_gb: float = 2.0,
+        **options: Any,
+    ) -> None:
+        self.geometry, self.method = geometry, method
+        self.size = geometry.width if size is None else int(size)
+        if self.size < 2:
+            raise ShapeError(f"size = {self.size}: a slice has at least 2 voxels a side")
+        self._run = _method(geometry, method, self.size, options)
+        self._count = slices_per_chunk(geometry, self.size, memory_gb, method)
+
+    def chunks(
+        self,
+        projections: ProjectionSource,
+        *,
+        rows: tuple[int, int] | None = None,
+        middle: float | None = None,
+        out: Any = None,
+    ) -> Iterator[tuple[int, Array32]]:
+        """Return an iterator over (first row, slices (slice, z, x) float32), from top to bottom.
+
+        The slices stand in `out` where that is a float32 array; else in one that the next chunk writes over, so copy
+        what is to stay. Shapes are checked at once, values as they are read.
+        """
+        shape, geometry = tuple(projections.shape), self.geometry
+        if len(shape) != 3 or 0 in shape:
+            raise ShapeError(f"projections: expected (angle, row, column), none of them empty, got {shape}")
+        if (shape[0], shape[2]) != (len(geometry), geometry.width):
+            raise ShapeError(
+                f"projections: {shape[0]} of {shape[2]} columns, but the geometry has {len(geometry)} of "
+                f"{geometry.width}"
+            )
+        first, past = _rows(rows, shape[1])
+        expected = (past - first, self.size, self.size)
+        if out is not None and tuple(out.shape) != expected:
+            raise ShapeError(f"out: shape {tuple(out.shape)}, expected {expected}")
+        return self._walk(projections, first, past, 0.5 * (shape[1] - 1) if middle is None else float(middle), out)
+
+    def _walk(
+        self, projections: ProjectionSource, first: int, past: int, middle: float, out: Any
+    ) -> Iterator[tuple[int, Array32]]:
+        count = min(self._count, past - first)
+        direct = isinstance(out, np.ndarray) and out.dtype == np.float32 and out.flags.c_contiguous
+        spare = np.empty((0 if direct else count, self.size, self.size), np.float32)
         for start in range(first, past, count):
             stop = min(start + count, past)
-            sinograms = _sinograms(projections, geometry, start, stop, centre_row)
-            work(sinograms, volume[: stop - start])
-            yield start, volume[: stop - start]
+            place = slice(start - first, stop - first)
+            slices = out[place] if direct else spare[: stop - start]
+            self._run(_sinograms(projections, self.geometry, start, stop, middle), slices)
+            if out is not None and not direct:
+                out[place] = slices
+            yield start, slices
 
-    return chunks()
+    def __call__(
+        self,
+        projections: ProjectionSource,
+        *,
+        rows: tuple[int, int] | None = None,
+        middle: float | None = None,
+        out: Any = None,
+    ) -> Any:
+        """Return the volume (slice, z, x), in `out` if there is one."""
+        if out is None and len(projections.shape) == 3:
+            first, past = _rows(rows, projections.shape[1])
+            out = np.empty((past - first, self.size, self.size), np.float32)
+        for _ in self.chunks(projections, rows=rows, middle=middle, out=out):
+            pass
+        return out
 
 
 def reconstruct(
@@ -108,9 +145,9 @@ def reconstruct(
     rows: tuple[int, int] | None = None,
     middle: float | None = None,
     memory_gb: float = 2.0,
-    out: Array32 | None = None,
+    out: Any = None,
     **options: Any,
-) -> Array32:
+) -> Any:
     """Return the volume (slice, z, x) that was projected, in units of attenuation per pixel.
 
     Parameters
@@ -131,8 +168,8 @@ def reconstruct(
         Row about which the axis leans, and where its column is `Geometry.centre`; the middle of all rows without.
     memory_gb : float
         Working memory besides `projections` and the result, GB. At least 16 slices are in work at once.
-    out : float32 array, optional
-        Where to write the volume: anything that takes ``out[a:b] = slices``.
+    out : array-like, optional
+        Where to write the volume: anything that takes ``out[a:b] = slices``, as an HDF5 dataset does.
     **options
         ``circle=True``: nothing outside of the circle that all projections see. "fourier" and "fbp":
         ``filter_name="ramp"`` (shepp-logan, cosine, hamming, hann, parzen, none), ``cutoff=1.0`` of Nyquist,
@@ -153,18 +190,15 @@ def reconstruct(
     OutOfRangeError
         Unknown methods or options; projections that are not finite.
     """
-    chunks = reconstruct_chunks(
-        projections, geometry, method, size=size, rows=rows, middle=middle, memory_gb=memory_gb, **options
-    )
-    first, past = (0, projections.shape[1]) if rows is None else rows
-    side = geometry.width if size is None else int(size)
-    shape = (past - first, side, side)
-    volume = np.empty(shape, np.float32) if out is None else out
-    if tuple(volume.shape) != shape:
-        raise ShapeError(f"out: shape {tuple(volume.shape)}, expected {shape}")
-    for start, slices in chunks:
-        volume[start - first : start - first + len(slices)] = slices
-    return volume
+    prepared = Reconstruction(geometry, method, size=size, memory_gb=memory_gb, **options)
+    return prepared(projections, rows=rows, middle=middle, out=out)
+
+
+def _rows(rows: tuple[int, int] | None, total: int) -> tuple[int, int]:
+    first, past = (0, total) if rows is None else (int(rows[0]), int(rows[1]))
+    if not 0 <= first < past <= total:
+        raise ShapeError(f"rows = ({first}, {past}): must be within (0, {total}), the second above the first")
+    return first, past
 
 
 def _sinograms(projections: ProjectionSource, geometry: Geometry, start: int, stop: int, middle: float) -> Array32:
@@ -172,16 +206,16 @@ def _sinograms(projections: ProjectionSource, geometry: Geometry, start: int, st
     margin = geometry.row_margin(max(abs(start - middle), abs(stop - 1 - middle)))
     low, high = max(0, start - margin), min(projections.shape[1], stop + margin)
     window = np.asarray(projections[:, low:high, :], dtype=np.float32)
-    if not math.isfinite(float(window.sum(dtype=np.float64))):
-        bad = ~np.isfinite(window)
-        angle, row, column = np.argwhere(bad)[0]
+    sinograms, bad = sort_rows(window)
+    if bad.any():
+        angle, row, column = np.argwhere(~np.isfinite(window))[0]
         raise OutOfRangeError(
             f"projections[{angle}, {row + low}, {column}] is not finite, as are {int(bad.sum())} of rows {low} to "
             f"{high - 1}; fill dead pixels first"
         )
     if not geometry.mixes_rows:
-        return np.ascontiguousarray(window.swapaxes(0, 1))
-    return straighten(window, geometry, start - middle, stop - start, low - middle)
+        return sinograms
+    return straighten(sinograms, geometry, start - middle, stop - start, low - middle)
 
 
 def _method(geometry: Geometry, method: str, size: int, options: dict[str, Any]) -> Reconstruct:
