@@ -26,7 +26,7 @@ from exitwave.analysis.resolution.rings import (
     windowed_transform,
 )
 
-__all__ = ["RingCorrelation", "fourier_ring_correlation"]
+__all__ = ["RingCorrelation", "crossing", "fourier_ring_correlation", "half_bit_threshold"]
 
 Array = npt.NDArray[np.float64]
 ONE_SEVENTH = 1.0 / 7.0
@@ -83,10 +83,9 @@ def fourier_ring_correlation(
     correlation = cross / np.maximum(norm, np.finfo(np.float64).tiny)
     n = np.maximum(rings.independent / factor, 1.0)
     sd = (1.0 - correlation**2) / np.sqrt(2.0 * n)
-    root = np.sqrt(n)
-    half_bit = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
-    bit = _crossing(rings.frequency, correlation, sd, half_bit)
-    seventh = _crossing(rings.frequency, correlation, sd, np.full(len(n), ONE_SEVENTH))
+    half_bit = half_bit_threshold(n)
+    bit = crossing(rings.frequency, correlation, sd, half_bit)
+    seventh = crossing(rings.frequency, correlation, sd, np.full(len(n), ONE_SEVENTH))
     return RingCorrelation(
         frequency_per_um=rings.frequency / pixel * 1e3,
         correlation=correlation,
@@ -101,7 +100,13 @@ def fourier_ring_correlation(
     )
 
 
-def _crossing(frequency: Array, correlation: Array, sd: Array, threshold: Array) -> tuple[float, float]:
+def half_bit_threshold(independent: Array) -> Array:
+    """Return the half-bit curve for rings or shells of so many independent coefficients."""
+    root = np.sqrt(independent)
+    return (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
+
+
+def crossing(frequency: Array, correlation: Array, sd: Array, threshold: Array) -> tuple[float, float]:
     """Return where the curve first falls below the threshold to stay, and its sd, cycles per pixel."""
     width = NYQUIST / len(frequency)
     gap = correlation - threshold
