@@ -54,7 +54,7 @@ class PositionCompare(Device):
 
     ``prepare(CompareWindow(...))``, ``kickoff()`` (arms), move the axis through the window, ``complete()``: its
     status is done when every pulse is out and its position is in ``positions``, and fails with
-    `PositionCompareError` when the axis comes to rest, or the box is disarmed, before.
+    `PositionCompareError`, and the box is disarmed, when the axis comes to rest or somebody disarms before.
 
     Parameters
     ----------

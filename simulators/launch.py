@@ -1,4 +1,4 @@
-"""Start a simulated instrument: `python -m exitwave.simulators bl18b`."""
+"""Start a simulated instrument: `python -m exitwave.simulators bl18b`, `titan-g2` or `arm300f`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ __all__ = ["UsageError", "main"]
 _DEADLINE_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 0.5
+_PREFIXES = {"bl18b": "BL18B:", "titan-g2": "TITAN:", "arm300f": "ARM:"}
+_BEAMLINE_ONLY = {"optics": "transfer", "replay": None}
 
 
 class UsageError(ValueError):
@@ -33,14 +35,17 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m exitwave.simulators", description=__doc__)
-    parser.add_argument("instrument", choices=["bl18b"])
-    parser.add_argument("--prefix", default="BL18B:", help="in front of every PV name")
+    parser.add_argument("instrument", choices=list(_PREFIXES))
+    parser.add_argument("--prefix", help="in front of every PV name (default: the instrument's)")
     parser.add_argument("--port", type=int, help="Channel Access port on loopback (default: a free one)")
     parser.add_argument("--seed", type=int, help="draw hidden errors (default: a perfect instrument)")
     parser.add_argument("--truth", type=Path, help="read the hidden errors from FILE, or write them there")
+    parser.add_argument("--truth-volume", type=Path, help="write the voxels of an NCM particle to FILE.h5")
+    parser.add_argument("--truth-pitch-nm", type=float, default=30.0, help="edge of those voxels")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
     parser.add_argument("--optics", choices=["transfer", "coherent-sum"], default="transfer")
-    parser.add_argument("--specimen", default="siemens-star", help="name of a specimen, or a phantom file")
+    parser.add_argument("--specimen", help="name of a specimen, or (bl18b) a phantom file")
+    parser.add_argument("--mode", default="first-principles", help="titan-g2, arm300f: what X-ray images follow")
     parser.add_argument("--replay", type=Path, help="serve a recorded series as the camera")
     parser.add_argument("--with-parent", action="store_true", help="end when the parent process ends")
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -64,7 +69,37 @@ async def _outlive_no_parent(parent: int, stop: asyncio.Event) -> None:
 
 def _build(options: argparse.Namespace) -> Any:
     """Build the controller; every argument that cannot be used ends here."""
+    options.prefix = options.prefix or _PREFIXES[options.instrument]
+    if options.instrument != "bl18b":
+        return _build_microscope(options)
+    options.specimen = options.specimen or "siemens-star"
+    return _build_beamline(options)
+
+
+def _build_microscope(options: argparse.Namespace) -> Any:
+    from exitwave.simulators.clock import SimClock
+    from exitwave.simulators.stem.ioc import build_ioc
+
+    for name, default in _BEAMLINE_ONLY.items():
+        if getattr(options, name) != default:
+            raise UsageError(f"--{name}: {options.instrument} has no such option; leave it out")
+    try:
+        return build_ioc(
+            options.instrument,
+            options.prefix,
+            SimClock(options.speed),
+            seed=options.seed,
+            truth_file=options.truth,
+            specimen=options.specimen or "SrTiO3",
+            mode=options.mode,
+        )
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def _build_beamline(options: argparse.Namespace) -> Any:
     from exitwave.simulators.bl18b.ioc import BeamlineInputs, Bl18bIoc
+    from exitwave.simulators.bl18b.specimens import specimen_figures, write_truth_volume
     from exitwave.simulators.bl18b.truth import Truth
     from exitwave.simulators.bl18b.world import World
     from exitwave.simulators.clock import SimClock
@@ -75,7 +110,9 @@ def _build(options: argparse.Namespace) -> Any:
         else:
             truth = Truth.nominal() if options.seed is None else Truth.draw(options.seed)
             if options.truth is not None:
-                truth.to_json(options.truth)
+                truth.to_json(options.truth, specimen=specimen_figures(options.specimen))
+        if options.truth_volume is not None:
+            write_truth_volume(options.specimen, options.truth_volume, options.truth_pitch_nm)
         clock = SimClock(options.speed)
 
         def build_world(inputs: BeamlineInputs) -> World:

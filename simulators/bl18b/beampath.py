@@ -55,6 +55,10 @@ class Inputs(Protocol):
         """Return the state of a shutter, turret or other switch at simulated time ``t`` (s)."""
         ...
 
+    def settled_s(self, name: str, t: float) -> float:
+        """Return the simulated time (s) since which an axis rests at ``t``, or ``t`` itself while it moves."""
+        ...
+
 
 @dataclass(frozen=True)
 class BeamState:

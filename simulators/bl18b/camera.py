@@ -172,8 +172,28 @@ class XrayCamera:
         """Return the sensor's pixel as the objective sees it on the scintillator (um)."""
         return self.pixel_size_um / self._optics(t)[0].magnification
 
+    def _exposed(
+        self, roi: Roi, pixel_um: float, binning: tuple[int, int], t0: float, exposure_s: float
+    ) -> tuple[npt.NDArray[np.float32], float]:
+        """Mean of the light over an exposure: image and scale as of the microscope's `photons_per_pixel`."""
+        columns = self.sensor_shape[1] // binning[1]
+        times = self._microscope.moments(self._name, pixel_um * binning[1], columns, t0, exposure_s)
+        middle = t0 + 0.5 * exposure_s
+        images = [
+            self._microscope.photons_per_pixel(self._name, pixel_um, self.sensor_shape, roi, BORDER_PX, t, middle)
+            for t in times
+        ]
+        image, scale = images[0]
+        if len(images) == 1 or scale <= 0.0:
+            return image, scale
+        total = image.copy()
+        for part, other in images[1:]:
+            total += part * np.float32(other / scale)
+        total /= np.float32(len(images))
+        return total, scale
+
     def expose(self, t0: float, exposure_s: float, *, roi: Roi, binning: tuple[int, int], gain: str) -> Frame:
-        """Return one raw frame (uint16)."""
+        """Return one raw frame (uint16), blurred by the rotation if the specimen turns meanwhile."""
         rows, cols = checked_roi(self._name, self.sensor_shape, roi, binning)
         sensor = gain_mode(self._name, gain)
         t = t0 + 0.5 * exposure_s
@@ -186,9 +206,7 @@ class XrayCamera:
         pixel = self.pixel_at_screen_um(t)
         image, photons = None, 0.0
         if self._light.reaches(self._name, t):
-            image, photons = self._microscope.photons_per_pixel(
-                self._name, pixel, self.sensor_shape, (rows, cols), BORDER_PX, t
-            )
+            image, photons = self._exposed((rows, cols), pixel, binning, t0, exposure_s)
             photons *= screen.absorbed(energy) * exposure_s
         raw = expose(
             image,

@@ -98,6 +98,10 @@ class BeamlineInputs:
         """Return the true position of an axis at simulated time `t`, in its unit."""
         return self.axes[name].position(t)
 
+    def settled_s(self, name: str, t: float) -> float:
+        """Return the time since which an axis rests at `t`, or `t` itself while it moves."""
+        return self.axes[name].settled_s(t)
+
     def switch(self, name: str, t: float) -> float | str | bool:
         """Return the state of a shutter (True: open), selector or control at simulated time `t`."""
         return self.switches[name](t)

@@ -37,6 +37,7 @@ RINGS, SPOKES = 6, 72
 COHERENT_RINGS, COHERENT_SPOKES = 3, 20
 MARGIN_PX = 24
 TILE_PX = 2304
+BLUR_PX, MOST_MOMENTS = 0.3, 8
 
 
 class Cache(Generic[T]):
@@ -141,9 +142,28 @@ class Microscope:
             return LensState(name, plate, geometry, (x, y), focal, pupil)
         return None
 
-    def sample(self, t: float) -> SampleState:
-        """Return the true place of the specimen: stage, rotation axis errors and drift."""
+    def _jitter_um(self, t: float) -> tuple[float, float]:
+        """Where the rotation's bearing came to stand: one draw for each rest, one for each moment of a motion."""
+        rms = self._truth.stage_jitter_um
+        if not any(rms):
+            return 0.0, 0.0
+        since_s, theta = self._inputs.settled_s("SAM:Theta", t), self._inputs.axis("SAM:Theta", t)
+        rng = np.random.default_rng([self._truth.seed, 7, round(max(since_s, 0.0) * 1e6), round(theta * 1e4) % 2**32])
+        x, y = rng.normal(0.0, rms)
+        return float(x), float(y)
+
+    def sample(self, t: float, frame_s: float | None = None) -> SampleState:
+        """Return the true place of the specimen: stage, rotation axis errors, drift, and jitter.
+
+        Parameters
+        ----------
+        t
+            Simulated time (s).
+        frame_s
+            Time whose jitter holds, that of the frame of which ``t`` is a part; ``t`` itself if left out.
+        """
         truth, theta = self._truth, self._inputs.axis("SAM:Theta", t)
+        jitter = self._jitter_um(t if frame_s is None else frame_s)
         wobble = sum(
             amplitude * math.sin((n + 1) * math.radians(theta) + phase)
             for n, (amplitude, phase) in enumerate(zip(truth.axis_wobble_um, truth.axis_wobble_phase_rad, strict=True))
@@ -152,16 +172,55 @@ class Microscope:
         drift_x = truth.drift_um_h[0] * t / 3600.0 + truth.drift_swing_um[0] * swing
         drift_y = truth.drift_um_h[1] * t / 3600.0 + truth.drift_swing_um[1] * swing
         return SampleState(
-            self._inputs.axis("SAM:X", t) + truth.axis_offset_um + wobble + drift_x,
-            self._inputs.axis("SAM:Y", t) + drift_y,
+            self._inputs.axis("SAM:X", t) + truth.axis_offset_um + wobble + drift_x + jitter[0],
+            self._inputs.axis("SAM:Y", t) + drift_y + jitter[1],
             theta,
             1e-3 * truth.axis_tilt_mrad,
         )
 
+    def moments(self, camera: str, pixel_um: float, columns: int, t0: float, exposure_s: float) -> list[float]:
+        """Return the times whose images make up an exposure: its middle, or more while the specimen turns fast.
+
+        Parameters
+        ----------
+        camera
+            ``HR1`` or ``MR1``.
+        pixel_um
+            (Binned) pixel at the scintillator.
+        columns
+            Width of the sensor in such pixels.
+        t0, exposure_s
+            Start and length of the exposure (s).
+
+        Returns
+        -------
+        times
+            So many that from one to the next the specimen's edge moves by `BLUR_PX` pixels at most, but no more than
+            `MOST_MOMENTS`; evenly spread over the exposure.
+        """
+        middle = t0 + 0.5 * exposure_s
+        turned = abs(self._inputs.axis("SAM:Theta", t0 + exposure_s) - self._inputs.axis("SAM:Theta", t0))
+        if turned < 1e-3 or self._specimen.reach_um == 0.0:
+            return [middle]
+        lens = self.lens(self.detector_mm(camera, middle), self._path.energy_kev(middle), 1e-4, middle)
+        if lens is None:
+            return [middle]
+        pitch = pixel_um / lens.geometry.magnification
+        arc_px = math.radians(turned) * min(self._specimen.reach_um / pitch, 0.5 * columns)
+        number = min(max(1, math.ceil(arc_px / BLUR_PX)), MOST_MOMENTS)
+        return [t0 + exposure_s * (n + 0.5) / number for n in range(number)]
+
     # -- light ----------------------------------------------------------------------------------------------------
 
     def photons_per_pixel(
-        self, camera: str, pixel_um: float, sensor: tuple[int, int], roi: tuple[slice, slice], border: int, t: float
+        self,
+        camera: str,
+        pixel_um: float,
+        sensor: tuple[int, int],
+        roi: tuple[slice, slice],
+        border: int,
+        t: float,
+        frame_s: float | None = None,
     ) -> tuple[Image, float]:
         """Photons per pixel and second at the scintillator, without noise.
 
@@ -179,6 +238,8 @@ class Microscope:
             Pixels to add on every side (for the detector's point spread).
         t
             Simulated time (s).
+        frame_s
+            Middle of the frame that this is a part of; ``t`` if left out.
 
         Returns
         -------
@@ -205,7 +266,7 @@ class Microscope:
         )
         source = beam.illumination.source_points(RINGS, SPOKES)
         transfer = self._transfer(lens.pupil, beam, source)
-        relative = self._relative_image(grid, lens.pupil, source, transfer, beam, self.sample(t))
+        relative = self._relative_image(grid, lens.pupil, source, transfer, beam, self.sample(t, frame_s))
         field = self._field(grid, beam, t)
         key = (id(relative), id(field))
         image, _, _ = self._images.get(key, lambda: (relative * field, relative, field))

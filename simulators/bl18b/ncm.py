@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -213,6 +213,7 @@ def _draw_grains(
     return tuple(kept)
 
 
+@lru_cache(maxsize=4)
 def ncm_particle(*, cycled: bool, seed: int = 11, fiducials: bool = False) -> NcmParticle:
     """Draw a particle.
 
@@ -228,7 +229,7 @@ def ncm_particle(*, cycled: bool, seed: int = 11, fiducials: bool = False) -> Nc
     rng = np.random.default_rng([seed, 622])
     axes = RADIUS_UM * (1.0 + 0.015 * np.clip(rng.normal(size=3), -2.0, 2.0))
     envelope = TiltedEllipsoid((0.0, 0.0, 0.0), _vector(axes), _UPRIGHT)
-    rough = []
+    rough: list[TiltedEllipsoid] = []
     while len(rough) < 90:
         along = _direction(rng)
         if along[1] < -0.85:  # the tip's place

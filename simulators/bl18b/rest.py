@@ -51,6 +51,10 @@ class Rest:
         """Return the position that was set (0 if none was)."""
         return self.axes.get(name, 0.0)
 
+    def settled_s(self, name: str, t: float) -> float:
+        """Return the beginning: nothing moves."""
+        return 0.0
+
     def switch(self, name: str, t: float) -> float | str | bool:
         """Return the state that was set."""
         return self.switches[name]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 
-from exitwave.simulators.bl18b.ncm import NcmParticle, ncm_particle
+from exitwave.simulators.bl18b.ncm import LABELS, NcmParticle, ncm_particle
 from exitwave.simulators.physics.bodies import Body, Cylinder, Difference, Ellipsoid, Intersection, box, slab, sphere
 from exitwave.simulators.physics.materials import GLASS, GOLD, Material
 from exitwave.simulators.physics.specimen import BodySpecimen, NoSpecimen, Specimen
@@ -19,6 +21,10 @@ from exitwave.simulators.physics.voxels import load_voxels
 
 class UnknownSpecimenError(ValueError):
     """No specimen has this name, and no file either."""
+
+
+class NoTruthVolumeError(ValueError):
+    """A specimen has no volume to compare with, or one that can't be written."""
 
 
 def gold_particles(seed: int = 7) -> BodySpecimen:
@@ -78,6 +84,38 @@ def ncm_named(name: str) -> NcmParticle | None:
         return None
     kind, fiducials, seed = match.groups()
     return ncm_particle(cycled=kind == "cycled", seed=int(seed or 11), fiducials=fiducials is not None)
+
+
+def specimen_figures(name_or_path: str | Path) -> dict[str, object]:
+    """Return what is known of a specimen for those who compare: its name, and of a particle its `figures`."""
+    particle = ncm_named(str(name_or_path))
+    return {"name": str(name_or_path)} if particle is None else particle.figures
+
+
+def write_truth_volume(name: str | Path, path: Path, pitch_nm: float) -> None:
+    """Write what is where in a particle, for comparison with its tomogram.
+
+    The file's ``labels``, uint8 (row, y, x), are `NcmParticle.labels` at theta = 0: row 0 on top, y along the beam, the
+    rotation axis in the middle; attributes ``pitch_nm``, ``axes``, ``labels`` (JSON) and ``specimen`` say so. A stage
+    at theta takes a point (x, y) of a slice to the column x cos(theta) + y sin(theta), counted from the axis.
+
+    Raises
+    ------
+    NoTruthVolumeError
+        The specimen is no particle, or the pitch is outside 5 to 500 nm.
+    """
+    particle = ncm_named(str(name))
+    if particle is None:
+        raise NoTruthVolumeError(f"specimen {str(name)!r} has no volume; take ncm-pristine or ncm-cycled")
+    if not 5.0 <= pitch_nm <= 500.0:
+        raise NoTruthVolumeError(f"pitch of the volume: {pitch_nm} nm is outside [5, 500] nm")
+    labels = particle.labels(pitch_nm * 1e-3)
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("labels", data=labels, chunks=(1, *labels.shape[1:]), compression="lzf")
+        dataset.attrs.update(
+            pitch_nm=pitch_nm, axes="row (top first), y (along the beam), x", theta_deg=0.0, specimen=particle.name,
+            labels=json.dumps(LABELS),
+        )  # fmt: skip
 
 
 def specimen(name_or_path: str | Path) -> Specimen:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -240,9 +241,18 @@ class Truth:
         error = self.encoders.get(axis)
         return 0.0 if error is None else error.at(position)
 
-    def to_json(self, path: Path | None = None) -> str:
-        """Return the truth as JSON text, and write it to ``path`` if given."""
-        text = json.dumps(asdict(self), indent=2)
+    def to_json(self, path: Path | None = None, *, specimen: Mapping[str, object] | None = None) -> str:
+        """Return the truth as JSON text, and write it to ``path`` if given.
+
+        Parameters
+        ----------
+        path
+            File to write.
+        specimen
+            Figures of the specimen, kept under ``"specimen"``; read by those who compare, and not by `from_json`.
+        """
+        more = {} if specimen is None else {"specimen": dict(specimen)}
+        text = json.dumps(asdict(self) | more, indent=2)
         if path is not None:
             path.write_text(text + "\n", encoding="utf-8")
         return text
@@ -258,6 +268,7 @@ class Truth:
         """
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         values: dict[str, Any] = json.loads(text)
+        values.pop("specimen", None)
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ValueError(f"truth: unknown keys {unknown}; known are the fields of Truth")
