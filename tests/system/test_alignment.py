@@ -107,6 +107,28 @@ def test_focus_is_found_within_half_a_depth_of_focus(beamline: Beamline) -> None
 
 
 @pytest.mark.timeout(300)
+def test_the_star_comes_to_the_middle(beamline: Beamline) -> None:
+    sample, txm = beamline.sample, beamline.txm
+    before_um = sample.x.user_setpoint.get(), sample.y.user_setpoint.get()
+    sample.x.set(1.5).wait(timeout=30)
+    sample.y.set(-1.0).wait(timeout=30)
+    beamline.RE(txm.centre_star(0.5))
+    x, y = (axis.user_readback.get(use_monitor=False) for axis in (sample.x, sample.y))
+    # the image's middle is where the lens looks, which wanders with its z
+    lens, z_mm = beamline.truth["zone_plate_a"], beamline.zone_plate_a.z.user_readback.get()
+    wave = math.sin(2 * math.pi * z_mm / lens["runout_period_mm"])
+    looks_um = [
+        (1 + 1 / 62) * (slope * (z_mm - 20) + amplitude * wave)
+        for slope, amplitude in zip(lens["runout_slope_um_mm"], lens["runout_amplitude_um"], strict=True)
+    ]
+    away_um = x + beamline.truth["axis_offset_um"] - looks_um[0], y - looks_um[1]
+    print(f"star {away_um[0]:+.3f}, {away_um[1]:+.3f} um beside the middle")
+    assert max(abs(each) for each in away_um) < 0.5, "a twentieth of the region that the demonstration reads"
+    for axis, position in zip((sample.x, sample.y), before_um, strict=True):
+        axis.set(position).wait(timeout=30)
+
+
+@pytest.mark.timeout(300)
 def test_the_rocking_curve_finds_the_top_of_warm_crystals(beamline: Beamline) -> None:
     opened_s = beamline.front_end_shutter.status.timestamp
     while _time_constants(beamline, opened_s) < 6:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import TypedDict
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from exitwave.analysis.through_focus import fit_transfer, ring_edges, ring_power
 PIXEL_NM, DEPTH_UM = 10.0, 8.07
 WAVELENGTH_NM = 0.15498
 APERTURE = WAVELENGTH_NM / 50.0
-LENS = {"numerical_aperture": APERTURE, "wavelength_nm": WAVELENGTH_NM}
+
+
+class Lens(TypedDict):
+    numerical_aperture: float
+    wavelength_nm: float
+
+
+LENS: Lens = {"numerical_aperture": APERTURE, "wavelength_nm": WAVELENGTH_NM}
 EDGES = ring_edges(APERTURE, WAVELENGTH_NM, PIXEL_NM)
 
 

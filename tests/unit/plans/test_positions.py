@@ -14,6 +14,7 @@ from exitwave.plans.pure.positions import (
     PlanInputError,
     centred,
     edge_energies,
+    extrapolate,
     require_count,
     require_finite,
 )
@@ -53,3 +54,11 @@ def test_numbers_that_can_not_be_meant_are_refused(value: float) -> None:
 def test_counts_that_can_not_be_meant_are_refused(value: Any) -> None:
     with pytest.raises(PlanInputError, match="num_frames"):
         require_count("num_frames", value, at_least=1)
+
+
+def test_what_drifts_is_followed() -> None:
+    assert extrapolate((10.0, 1.0), (20.0, 3.0), 25.0) == pytest.approx(4.0)
+    assert extrapolate((10.0, 1.0), (20.0, 3.0), 20.0) == 3.0
+    for times in ((20.0, 10.0, 30.0), (10.0, 20.0, 15.0), (10.0, 10.0, 20.0)):
+        with pytest.raises(PlanInputError):
+            extrapolate((times[0], 1.0), (times[1], 3.0), times[2])
