@@ -136,18 +136,20 @@ def _shells(
                 sums[n, 4] += weight * radius
 
 
-def _shell_sums(pair: tuple[Volume, Volume], w: Volume, means: tuple[float, float], shells: int) -> Array:
+def _shell_sums(pair: tuple[Volume, Volume], w: Volume | None, means: tuple[float, float], shells: int) -> Array:
     """Return the sums (shell, 5) of the two masked volumes' transforms, the last axis of which is never stored."""
-    nr, nz, nx = w.shape
+    nr, nz, nx = pair[0].shape
     fr, fz, fx = np.abs(fft.fftfreq(nr)), np.abs(fft.fftfreq(nz)), np.abs(fft.rfftfreq(nx))
     planes = [np.empty((nr, nz, fx.size), np.complex64) for _ in pair]
 
     def flat(start: int, stop: int) -> None:
         work = np.empty((stop - start, nz, nx), np.float32)
-        rows = work.reshape(-1, nx)
         for volume, mean, target in zip(pair, means, planes, strict=True):
-            _weigh(volume[start:stop].reshape(-1, nx), w[start:stop].reshape(-1, nx), np.float32(mean), rows)
-            target[start:stop] = fft.rfft2(work, axes=(1, 2))
+            part = volume[start:stop]
+            if w is not None:
+                _weigh(part.reshape(-1, nx), w[start:stop].reshape(-1, nx), np.float32(mean), work.reshape(-1, nx))
+                part = work
+            target[start:stop] = fft.rfft2(part, axes=(1, 2))
 
     over_blocks(flat, nr, 2)
     sums = np.zeros((-(-nz // _COLUMNS), shells, 5))
@@ -156,6 +158,8 @@ def _shell_sums(pair: tuple[Volume, Volume], w: Volume, means: tuple[float, floa
         reach = NYQUIST**2 - fz[start:stop].min() ** 2
         inside = int(np.searchsorted(fx, np.sqrt(max(reach, 0.0)), side="right"))
         a, b = (fft.fft(target[:, start:stop, :inside], axis=0) for target in planes)
+        if start == 0:
+            a[0, 0, 0] = b[0, 0, 0] = 0.0  # the means
         _shells(a, b, fr, fz[start:stop], fx, nx % 2 == 0, sums[start // _COLUMNS])
 
     over_blocks(upright, nz, _COLUMNS)
@@ -169,14 +173,26 @@ def _volume(name: str, data: npt.NDArray[Any]) -> Volume:
     return array
 
 
-def _weights(mask: str | npt.NDArray[Any], edge: float, shape: tuple[int, int, int]) -> Volume:
-    """Return the weights (slice, z x)."""
+def _weights(mask: str | npt.NDArray[Any], edge: float, shape: tuple[int, int, int]) -> Volume | None:
+    """Return the weights (slice, z, x), or none."""
     if not isinstance(mask, str):
         w = np.ascontiguousarray(mask, np.float32)
         if w.shape != shape:
             raise ShapeError(f"mask: shape {w.shape}, the volumes have {shape}")
         return w
-    return np.ones(shape, np.float32) if mask == "none" else cosine_mask(shape, mask, edge=edge)
+    return None if mask == "none" else cosine_mask(shape, mask, edge=edge)
+
+
+def _sums_under(a: Volume, b: Volume, w: Volume) -> Array:
+    """Return the sums of w, w^2, w^4, w a and w b."""
+    parts = np.zeros((len(a), 5))
+
+    def some(start: int, stop: int) -> None:
+        for j in range(start, stop):
+            _moments(a[j], b[j], w[j], parts[j])
+
+    over_blocks(some, len(a), 8)
+    return np.asarray(parts.sum(axis=0))
 
 
 def fourier_shell_correlation(
@@ -214,26 +230,21 @@ def fourier_shell_correlation(
         raise ShapeError(f"volumes: shapes {a.shape} and {b.shape} differ")
     shape = (a.shape[0], a.shape[1], a.shape[2])
     w = _weights(mask, edge, shape)
-    flat = (shape[0] * shape[1], shape[2])
-    parts = np.zeros((shape[0], 5))
-    rows = shape[1]
-    views = [v.reshape(flat) for v in (a, b, w)]
-
-    def moments(start: int, stop: int) -> None:
-        for j in range(start, stop):
-            _moments(*(v[j * rows : (j + 1) * rows] for v in views), parts[j])
-
-    over_blocks(moments, shape[0], 8)
-    s1, s2, s4, sa, sb = parts.sum(axis=0)
-    if not np.isfinite(sa + sb) or s1 <= 0.0:
-        raise OutOfRangeError("volumes: some voxels under the mask are not finite, or the mask is empty")
+    means, share = (0.0, 0.0), 1.0  # share of the coefficients that are independent
+    if w is not None:
+        s1, s2, s4, sa, sb = _sums_under(a, b, w)
+        if s1 <= 0.0:
+            raise OutOfRangeError("mask: the weights add up to nothing")
+        means, share = (sa / s1, sb / s1), s2**2 / (w.size * s4)
     shells = n_shells or min(shape) // 2
-    cross, power_a, power_b, count, radius = _shell_sums((a, b), w, (sa / s1, sb / s1), shells).T
+    cross, power_a, power_b, count, radius = _shell_sums((a, b), w, means, shells).T
+    if not np.isfinite(cross).all():
+        raise OutOfRangeError("volumes: some voxels are not finite; fill them first")
     norm = np.sqrt(power_a * power_b)
     correlation = cross / np.maximum(norm, np.finfo(np.float64).tiny)
     grid = (np.arange(shells) + 0.5) / shells * NYQUIST
     frequency = np.where(count > 0, radius / np.maximum(count, 1.0), grid)
-    n = np.maximum(0.5 * count * s2**2 / (w.size * s4), 1.0)
+    n = np.maximum(0.5 * count * share, 1.0)
     sd = (1.0 - correlation**2) / np.sqrt(2.0 * n)
     half_bit = half_bit_threshold(n)
     bit = crossing(frequency, correlation, sd, half_bit)
