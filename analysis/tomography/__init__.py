@@ -3,6 +3,7 @@
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
 from exitwave.analysis.tomography.projector import backproject, project
 from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct
+from exitwave.analysis.tomography.to_file import reconstruct_to_file
 
 __all__ = [
     "METHODS",
@@ -12,4 +13,5 @@ __all__ = [
     "backproject",
     "project",
     "reconstruct",
+    "reconstruct_to_file",
 ]

@@ -18,7 +18,7 @@ from exitwave.analysis.tomography.fourier import FourierPlan
 from exitwave.analysis.tomography.geometry import Geometry
 from exitwave.analysis.tomography.projector import lanes_for, pack
 
-__all__ = ["METHODS", "ProjectionSource", "Reconstruction", "reconstruct", "slices_per_chunk"]
+__all__ = ["METHODS", "ProjectionSource", "Reconstruction", "reconstruct", "row_range", "slices_per_chunk"]
 
 Array32 = npt.NDArray[np.float32]
 Reconstruct = Callable[[Array32, Array32], None]
@@ -98,7 +98,7 @@ class Reconstruction:
                 f"projections: {shape[0]} of {shape[2]} columns, but the geometry has {len(geometry)} of "
                 f"{geometry.width}"
             )
-        first, past = _rows(rows, shape[1])
+        first, past = row_range(rows, shape[1])
         expected = (past - first, self.size, self.size)
         if out is not None and tuple(out.shape) != expected:
             raise ShapeError(f"out: shape {tuple(out.shape)}, expected {expected}")
@@ -129,7 +129,7 @@ class Reconstruction:
     ) -> Any:
         """Return the volume (slice, z, x), in `out` if there is one."""
         if out is None and len(projections.shape) == 3:
-            first, past = _rows(rows, projections.shape[1])
+            first, past = row_range(rows, projections.shape[1])
             out = np.empty((past - first, self.size, self.size), np.float32)
         for _ in self.chunks(projections, rows=rows, middle=middle, out=out):
             pass
@@ -194,7 +194,8 @@ def reconstruct(
     return prepared(projections, rows=rows, middle=middle, out=out)
 
 
-def _rows(rows: tuple[int, int] | None, total: int) -> tuple[int, int]:
+def row_range(rows: tuple[int, int] | None, total: int) -> tuple[int, int]:
+    """Return the first and the past-the-last row, all of them for None."""
     first, past = (0, total) if rows is None else (int(rows[0]), int(rows[1]))
     if not 0 <= first < past <= total:
         raise ShapeError(f"rows = ({first}, {past}): must be within (0, {total}), the second above the first")
