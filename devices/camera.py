@@ -258,7 +258,7 @@ class Camera(Device):
         per_point = acquisition.num_frames == 0
         # Where pulses set the pace, a camera that insists on the period would lose one that comes a moment early.
         paced = acquisition.trigger == "internal" and acquisition.period_s is not None
-        period_s = acquisition.period_s if paced else acquisition.exposure_s
+        period_s = (acquisition.period_s or 0.0) if paced else acquisition.exposure_s
         image_mode = "Continuous" if acquisition.trigger == "software" else "Single" if per_point else "Multiple"
         for signal, value in (
             (self.cam.acquire_time, acquisition.exposure_s),
@@ -437,6 +437,11 @@ class Camera(Device):
         status.add_callback(lambda _: [signal.unsubscribe(token) for signal, token in tokens])
         check()
         return status
+
+    @property
+    def frames_emitted(self) -> int:
+        """Frames of the current file that documents refer to."""
+        return self._emitted
 
     @property
     def frames_before(self) -> int:

@@ -65,6 +65,12 @@ class Session:
 
         return open_run(key, data=self.data)
 
+    def open_tomogram(self, key: str | int = -1) -> Any:
+        """Open a tomogram of this session's data folder; see `exitwave.profiles.storage.open_tomogram`."""
+        from exitwave.profiles.storage import open_tomogram
+
+        return open_tomogram(key, data=self.data)
+
     def close(self) -> None:
         """Stop what the session started, last first."""
         self._closing.close()
@@ -175,7 +181,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     from bluesky.preprocessors import SupplementalData
 
     from exitwave import plans
-    from exitwave.profiles.storage import Address, Journal, Publisher, Services, connect_catalog, runs
+    from exitwave.profiles.storage import Address, Journal, Publisher, Services, TomogramFinder, connect_catalog, runs
 
     model = beamline.profile
     run_engine = RunEngine({**model.scan_md})
@@ -202,7 +208,8 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
             raise RuntimeError("this session was opened without its catalog; use open_run(uid)")
         return connect_catalog(background.wait_ready())
 
-    instrument = plans.Instrument(**{role: beamline.role(role) for role in type(model.roles).model_fields})
+    roles = {role: beamline.role(role) for role in type(model.roles).model_fields}
+    instrument = plans.Instrument(**roles, tomograms=TomogramFinder(data))
     baseline = [beamline.devices[name] for name in beamline.profile.devices if _in_baseline(beamline.devices[name])]
     run_engine.preprocessors.append(SupplementalData(baseline=baseline))
 
@@ -213,6 +220,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "session": session,
         "catalog": _LazyCatalog(connect),
         "open_run": session.open_run,
+        "open_tomogram": session.open_tomogram,
         "txm": SimpleNamespace(**_bound(plans.txm, instrument)),
         "ct": SimpleNamespace(**_bound(plans.ct, instrument)),
         "alignment": SimpleNamespace(**_bound(plans.alignment, instrument)),

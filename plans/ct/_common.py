@@ -13,9 +13,9 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 from numpy.typing import NDArray
 
+from exitwave.analysis.matching import match_angles
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
-from exitwave.plans.pure.angles import match_angles
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures
 from exitwave.plans.pure.tomography import Tomography, estimated_s
@@ -123,11 +123,13 @@ class Scan:
     rotation: AxisFigures
     y_um: float = 0.0
     declared: set[str] = field(default_factory=set)
+    in_burst: bool = False
     _collected_s: float = 0.0
     _beam_s: float = 0.0
 
-    def declare(self) -> MsgGenerator[None]:
-        """Declare the stream of the projections, once."""
+    def begin_burst(self) -> MsgGenerator[None]:
+        """Say that frames of a new file follow; the stream is declared once."""
+        self.in_burst = True
         if "primary" not in self.declared:
             self.declared.add("primary")
             yield from bps.declare_stream(self.instrument.microscope.camera, name="primary", collect=True)
@@ -137,7 +139,10 @@ class Scan:
         yield from bps.collect(self.instrument.microscope.camera, name="primary")
 
     def look_after(self) -> MsgGenerator[None]:
-        """See that there is light, emit frames now and then, and record the beam now and then."""
+        """See that there is light, emit frames now and then, and record the beam now and then.
+
+        Frames are emitted after a look that was good, so that none without light becomes part of the run.
+        """
         yield from check_light(self.instrument)
         now = time.monotonic()
         if now - self._collected_s >= COLLECT_S:
@@ -165,13 +170,26 @@ class Scan:
 
     def enter_burst(self, triggered: int) -> MsgGenerator[None]:
         """Emit the rest of a file and enter it into the ledger."""
-        camera = self.instrument.microscope.camera
+        yield from check_light(self.instrument)
         yield from self.collect()
+        yield from self.close_burst(triggered)
+
+    def close_burst(self, triggered: int | None = None) -> MsgGenerator[None]:
+        """Enter the frames of a file that were emitted; without a number, as many triggers as frames acquired."""
+        camera = self.instrument.microscope.camera
+        self.in_burst = False
         yield from bps.trigger_and_read([camera.audit], name="audit")
         numbers = yield from bps.rd(camera.frame_numbers, default_value=np.empty(0))
         angles = yield from bps.rd(camera.frame_angles, default_value=np.empty(0))
-        acquired = yield from bps.rd(camera.audit.acquired, default_value=triggered)
-        self.ledger.add(triggered, int(acquired), np.asarray(numbers), np.asarray(angles), camera.frames_before)
+        acquired = int((yield from bps.rd(camera.audit.acquired, default_value=0)))
+        emitted = slice(0, camera.frames_emitted)
+        self.ledger.add(
+            acquired if triggered is None else triggered,
+            acquired,
+            np.asarray(numbers)[emitted],
+            np.asarray(angles)[emitted],
+            camera.frames_before,
+        )
 
 
 def _audit(scan: Scan) -> MsgGenerator[None]:
@@ -253,6 +271,8 @@ def run_tomography(
             yield from cleanup(scan)
         if work.pitch_um_per_turn:
             yield from bps.mv(sample.y, y_um)
+        if scan.in_burst:
+            yield from scan.close_burst()
         yield from _audit(scan)
 
     metadata = start_metadata(
@@ -270,6 +290,7 @@ def run_tomography(
             "exposure_s": work.exposure_s,
             "tomography": work.describe(),
             "estimated_s": round(eta_s, 1),
+            "beam_monitor": {"intensity": instrument.i0.current.name, "ring": instrument.ring.current.name},
             **({"output": output} if output else {}),
             **(md or {}),
         },

@@ -50,7 +50,7 @@ def fly_tomography(
     middle of the exposure is at it; the encoder's reading then is written with the frame. A frame that was lost is
     reported in ``frame_audit`` and left out, never filled.
 
-    Streams: as `step_tomography`, and ``pulses`` (positions that the box captured, for each pass).
+    Streams: as `step_tomography`, and ``pulses`` (how many the box gave, for each pass).
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     )
     yield from bps.prepare(compare, _window(motion, work.exposure_s), group="ready", wait=False)
     yield from bps.wait(group="ready")
-    yield from scan.declare()
+    yield from scan.begin_burst()
     yield from bps.kickoff_all(camera, compare, wait=True)
     yield from open_shutter(instrument.fast_shutter)
     for mover, target in zip(stop[::2], stop[1::2], strict=True):
@@ -231,13 +231,25 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     yield from bps.complete(compare, group="pulses", wait=False)
     while not (yield from bps.wait(group="pulses", timeout=COLLECT_S, error_on_timeout=False)):
         yield from scan.look_after()
-    yield from bps.complete(camera, group="frames", wait=False)
-    limit_s = work.exposure_s + camera.readout_s + LAST_FRAME_S
-    if not (yield from bps.wait(group="frames", timeout=limit_s, error_on_timeout=False)):
-        # The driver waits for pulses that it has missed: end it, and the audit says which.
-        yield from bps.mv(camera.cam.acquire, 0)
-        yield from bps.wait(group="frames")
-    yield from close_shutter(instrument.fast_shutter)
+    yield from _last_frames(scan)
     yield from bps.wait(group="pass")
+    yield from close_shutter(instrument.fast_shutter)
     yield from scan.enter_burst(motion.num)
-    yield from bps.trigger_and_read([compare], name="pulses")
+    yield from bps.trigger_and_read([compare.num_captured], name="pulses")
+
+
+def _last_frames(scan: Scan) -> MsgGenerator[None]:
+    """Wait for what the driver still delivers after the last pulse, and end it when nothing more comes."""
+    camera = scan.instrument.microscope.camera
+    yield from bps.complete(camera, group="frames", wait=False)
+    limit_s = scan.work.exposure_s + camera.readout_s + LAST_FRAME_S
+    delivered = -1
+    while not (yield from bps.wait(group="frames", timeout=limit_s, error_on_timeout=False)):
+        yield from scan.look_after()
+        now = int((yield from bps.rd(camera.audit.acquired, default_value=0)))
+        if now == delivered:
+            # It waits for pulses that it has missed; the audit says which.
+            yield from bps.mv(camera.cam.acquire, 0)
+            yield from bps.wait(group="frames")
+            return
+        delivered = now

@@ -147,7 +147,7 @@ def take_steps(scan: Scan, angles_deg: NDArray[np.float64]) -> MsgGenerator[None
     yield from open_shutter(instrument.fast_shutter)
     yield from bps.checkpoint()
     yield from bps.prepare(camera, Acquisition(scan.work.exposure_s, trigger="software"), wait=True)
-    yield from scan.declare()
+    yield from scan.begin_burst()
     yield from bps.kickoff(camera, wait=True)
     wanted, triggered = angles_deg, 0
     for _ in range(1 + RETAKES):

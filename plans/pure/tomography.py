@@ -191,6 +191,7 @@ def fly_period_s(
     if exposure_s > period_s or period_s < readout_s:
         raise PlanInputError(
             f"exposure_s: {exposure_s:g} s (readout {readout_s:g} s) does not fit into the {period_s:.4g} s that a "
-            f"step of {abs(step_deg):g} {axis.unit} takes at {velocity_deg_s:g} {axis.unit}/s; expose shorter or turn slower"
+            f"step of {abs(step_deg):g} {axis.unit} takes at {velocity_deg_s:g} {axis.unit}/s; expose shorter or turn "
+            "slower"
         )
     return period_s

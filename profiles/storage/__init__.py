@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from exitwave.profiles.storage.reader import RunReader, connect_catalog, iter_documents, open_run
     from exitwave.profiles.storage.server import Address, embedded_address
     from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
+    from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, TomogramFinder, open_tomogram
 
 _HOMES = {
     "audit": ("RunAudit", "StreamAudit", "audit_run"),
@@ -53,6 +54,7 @@ _HOMES = {
     "history": ("JournalReader", "Run", "find_run", "read_journal", "runs"),
     "server": ("Address", "embedded_address"),
     "services": ("Services", "ServicesStatus", "forwarder_status"),
+    "tomogram": ("NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -68,6 +70,7 @@ __all__ = [
     "JournalEncodingError",
     "JournalError",
     "JournalReader",
+    "NoTomogramError",
     "Publisher",
     "Run",
     "RunAudit",
@@ -79,6 +82,8 @@ __all__ = [
     "StorageError",
     "StreamAudit",
     "StreamNotFoundError",
+    "Tomogram",
+    "TomogramFinder",
     "audit_run",
     "check_free",
     "check_writable",
@@ -90,6 +95,7 @@ __all__ = [
     "forwarder_status",
     "iter_documents",
     "open_run",
+    "open_tomogram",
     "read_journal",
     "runs",
 ]

@@ -38,6 +38,7 @@ def main() -> int:
         "write": ("frames written and read back, 2048 x 2048, beside bare h5py", control.write_figures),
         "overhead": ("a radiograph and a triggered point beyond their exposures", control.overhead_figures),
         "flat": ("flat correction, 2048 x 2048, beside numpy and algotom", _load("correction").measure_flat_correction),
+        "ct": ("exposure over elapsed time of fly and step tomography, 2048 x 2048", _load("ct").ct_figures),
         "journal": ("documents through journal and RunEngine", journal.journal_figures),
         "tiled": ("a scan with Tiled killed, beside one with Tiled up", journal.tiled_down_figures),
         "resolution": (

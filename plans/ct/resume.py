@@ -1,0 +1,91 @@
+"""Going on with a tomogram that was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import MsgGenerator
+
+from exitwave.plans.ct.fly import run_fly
+from exitwave.plans.ct.step import run_steps
+from exitwave.plans.instrument import Instrument
+from exitwave.plans.pure.positions import PlanInputError
+from exitwave.plans.pure.tomography import Tomography
+from exitwave.plans.stubs import beam_off
+
+__all__ = ["make_safe", "resume"]
+
+_REFERENCE_KEYS = ("sample", "proposal", "operator", "rotation_axis", "series", "mosaic", "references_from")
+
+
+def resume(
+    instrument: Instrument,
+    uid: str | int = -1,
+    *,
+    num_flats: int | None = None,
+    num_darks: int | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[str]:
+    """Acquire the angles that a tomogram lacks, in a run of its own that names the first one (``resumes``).
+
+    First what an interruption may have left running is stopped and the shutters are closed: a process that was
+    killed could not. Then the journal and the frames that its documents name tell which angles are missing. A fly
+    scan's gaps are flown, a step scan's taken in the order they had.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    uid : str or int
+        Of the run, or of one that resumed it; as for `open_run`.
+    num_flats : int, optional
+        As the first run took without it: the beam is another one now.
+    num_darks : int, optional
+        None if there are some already, otherwise as the first run.
+    md : mapping, optional
+
+    Returns
+    -------
+    str
+        The new run's uid; that of the first where nothing was missing.
+
+    Raises
+    ------
+    PlanInputError
+        The session knows no earlier runs, or the run is no tomogram.
+    """
+    if instrument.tomograms is None:
+        raise PlanInputError("resume: this session does not know earlier runs; open it with open_session")
+    progress = instrument.tomograms.progress(uid)
+    first = progress.start
+    work = Tomography.from_description(first.get("tomography", {}))
+    yield from make_safe(instrument)
+    if not progress.missing:
+        return str(first["uid"])
+    darks = (0 if progress.has_darks else work.num_darks) if num_darks is None else num_darks
+    rest = work.only(progress.missing, num_flats=work.num_flats if num_flats is None else num_flats, num_darks=darks)
+    inherited = {key: first[key] for key in _REFERENCE_KEYS if key in first}
+    run = run_fly if work.mode == "fly" else run_steps
+    return (
+        yield from run(
+            instrument,
+            rest,
+            plan_name="resume",
+            plan_args={"uid": str(first["uid"]), "missing": len(progress.missing)},
+            md={**inherited, **(md or {}), "resumes": str(first["uid"])},
+        )
+    )
+
+
+def make_safe(instrument: Instrument) -> MsgGenerator[None]:
+    """Close the shutters and stop whatever an interrupted scan may have left moving or exposing."""
+    microscope = instrument.microscope
+    yield from beam_off(instrument)
+    if instrument.position_compare is not None:
+        yield from bps.stop(instrument.position_compare)
+    for axis in (microscope.sample.theta, microscope.sample.y):
+        yield from bps.stop(axis)
+    yield from bps.stop(microscope.camera)
+    while (yield from bps.rd(microscope.sample.theta.motor_is_moving, default_value=0)):
+        yield from bps.sleep(0.05)

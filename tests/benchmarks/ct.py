@@ -1,0 +1,48 @@
+"""Efficiency of tomography on frames that cost the simulator nothing (2048 x 2048), at the real clock."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def ct_figures(fly_exposure_s: float = 0.05, fly_num: int = 200, step_num: int = 30) -> dict[str, float]:
+    """Measure exposure time over the time between first and last frame, by the frames' own timestamps.
+
+    Of n frames the last exposure ends n - 1 starts and one exposure after the first began:
+    duty = n exposure / (t_last - t_first + exposure).
+
+    Returns
+    -------
+    dict
+        ``duty_fly_50ms`` (0.1 deg per frame), ``duty_step_1s`` (0.2 deg per frame), and the frames that were lost.
+    """
+    from exitwave.profiles.session import open_session
+    from exitwave.profiles.simulation import SimulatedBeamline
+    from exitwave.profiles.storage import DataFolder
+
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        simulator = SimulatedBeamline("bl18b", ["--specimen", "memory"])
+        with open_session("bl18b", data=DataFolder(Path(name)), simulator=simulator, services=False) as session:
+            ct = session.namespace["ct"]
+            none: dict[str, Any] = {"num_flats": 0, "num_darks": 0}
+            (fly,) = session.RE(ct.fly_tomography(0, 0.1 * fly_num, fly_num, exposure_s=fly_exposure_s, **none))
+            (step,) = session.RE(ct.step_tomography(0, 0.2 * step_num, step_num, exposure_s=1.0, **none))
+            fly_duty, fly_lost = _duty(session.open_run(fly), fly_num, fly_exposure_s)
+            step_duty, step_lost = _duty(session.open_run(step), step_num, 1.0)
+    return {
+        "duty_fly_50ms": fly_duty,
+        "duty_step_1s": step_duty,
+        "fly_frames_lost": fly_lost,
+        "step_frames_lost": step_lost,
+    }
+
+
+def _duty(run: Any, asked: int, exposure_s: float) -> tuple[float, float]:
+    """Return exposure over elapsed time, and how many frames are missing."""
+    times_s = np.sort(run.to_xarray()["hr_camera_timestamp"].values)
+    return len(times_s) * exposure_s / float(times_s[-1] - times_s[0] + exposure_s), float(asked - len(times_s))
