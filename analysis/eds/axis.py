@@ -86,7 +86,7 @@ class EnergyAxis:
         return self.offset_kev + self.gain_kev * (self.n_channels - 0.5)
 
     def fwhm_kev(self, energy_kev: float) -> float:
-        """Return the FWHM of a line, keV: noise and counting of charge (C. E. Fiori, D. E. Newbury, SEM/1978 I, 401)."""
+        """Return the FWHM of a line, keV: noise and charge (C. E. Fiori, D. E. Newbury, SEM/1978 I, 401)."""
         ev = self.resolution_ev**2 + _FIORI_EV * 1000.0 * (energy_kev - MN_KA_KEV)
         # electronic noise never falls under some 20 eV, whatever the formula extrapolates to
         return math.sqrt(max(ev, 400.0)) / 1000.0

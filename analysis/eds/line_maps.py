@@ -122,7 +122,7 @@ def k_factors(names: Sequence[str], *, beam_kev: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Composition:
-    """Shares by mass and by atoms, per element, with the standard deviations that counts give (factors are not in it)."""
+    """Shares by mass and by atoms, per element; standard deviations from counts alone, not from the factors."""
 
     mass: dict[str, Array]
     atoms: dict[str, Array]
@@ -135,7 +135,9 @@ def cliff_lorimer(
     *,
     counts_sd: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Composition:
-    """Return the composition of a thin film, C_A / C_B = k_AB I_A / I_B (G. Cliff, G. W. Lorimer, J. Microsc. 103, 203, 1975).
+    """Return the composition of a thin film, C_A / C_B = k_AB I_A / I_B.
+
+    G. Cliff, G. W. Lorimer, J. Microsc. 103, 203 (1975).
 
     Parameters
     ----------

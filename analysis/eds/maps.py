@@ -233,7 +233,7 @@ def dense_cube(
     n = (stop - start) // binning
     if 2.0 * n * rows * cols > most_bytes:
         raise OutOfRangeError(
-            f"dense cube {n} x {rows} x {cols} needs {2e-9 * n * rows * cols:.1f} GB, more than {most_bytes / 1e9:g} GB;"
+            f"dense cube {n} x {rows} x {cols} needs {2e-9 * n * rows * cols:.1f} GB, over {most_bytes / 1e9:g} GB;"
             " give a window, bin, or raise most_bytes"
         )
     cube = np.zeros((n, rows * cols), np.uint16)

@@ -176,7 +176,7 @@ def fit_spectrum(
             break
     if abs(refined.gain_kev / axis.gain_kev - 1) > 0.02 or abs(refined.offset_kev - axis.offset_kev) > 0.1:
         raise FitError(
-            f"fit_spectrum: calibration ran away to offset {refined.offset_kev:.3f} keV, gain {refined.gain_kev:.5f} keV;"
+            f"fit_spectrum: calibration ran away to {refined.offset_kev:.3f} keV + {refined.gain_kev:.5f} keV/channel;"
             " too few lines are known: pass calibrate=False"
         )
     shapes = _shapes(families, refined, start, stop, beam_kev, continuum_order)
