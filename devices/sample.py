@@ -27,6 +27,10 @@ class RotationAxisResult(Device):
     tilt = Cpt(Signal, value=0.0, kind="hinted", doc="Lean of the axis in the image plane, deg")
     tilt_sd = Cpt(Signal, value=0.0, kind="normal", doc="Its standard deviation, deg")
     moved = Cpt(Signal, value=0.0, kind="normal", doc="By how much the sample stage was moved, um")
+    sensor_column = Cpt(
+        Signal, value=float("nan"), kind="normal", doc="Centre as a column of the whole sensor, unbinned, pixels"
+    )
+    valid_at = Cpt(Signal, value=float("nan"), kind="normal", doc="Position of the stage's x that it was found at, um")
 
 
 class SampleStage(Device):

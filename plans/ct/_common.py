@@ -26,6 +26,7 @@ __all__ = ["Ledger", "Scan", "axis_figures", "check_output", "run_tomography"]
 
 COLLECT_S = 0.5
 BEAM_S = 10.0
+STAYED_UM = 1e-3
 
 
 def axis_figures(axis: Any) -> MsgGenerator[AxisFigures]:
@@ -192,6 +193,23 @@ class Scan:
         )
 
 
+def _axis_hint(instrument: Instrument) -> MsgGenerator[dict[str, Any]]:
+    """Return where the last alignment of this session says the axis is, in columns of the frames now taken."""
+    microscope = instrument.microscope
+    result, camera = microscope.sample.axis_result, microscope.camera
+    sample_x = microscope.sample.x.user_setpoint
+    cam = camera.cam
+    values = []
+    for signal in (result.valid_at, result.sensor_column, result.tilt, sample_x, cam.min_x, cam.bin_x):
+        values.append(float((yield from bps.rd(signal, default_value=float("nan")))))
+    valid_at, column, tilt, x_um, left, binning = values
+    # Moved along with the stage since: what was found then holds no more.
+    if not abs(x_um - valid_at) < STAYED_UM:
+        return {}
+    centre = (column - left + 0.5) / binning - 0.5
+    return {"rotation_axis": {"centre_px": centre, "tilt_deg": tilt, "sample_x_um": valid_at}}
+
+
 def _audit(scan: Scan) -> MsgGenerator[None]:
     """End the run with the numbers of its projections."""
     ledger, result = scan.ledger, scan.instrument.microscope.camera.run_audit
@@ -252,6 +270,7 @@ def run_tomography(
     if work.pitch_um_per_turn:
         for angle in (min(work.angles_deg), max(work.angles_deg)):
             sample.y.check_value(y_um + work.rise_um(angle))
+    axis_hint = yield from _axis_hint(instrument)
     eta_s = estimated_s(work, rotation, camera.readout_s)
     scan = Scan(instrument, work, Ledger(work.angles, work.tolerance_deg), rotation, y_um)
 
@@ -291,6 +310,7 @@ def run_tomography(
             "tomography": work.describe(),
             "estimated_s": round(eta_s, 1),
             "beam_monitor": {"intensity": instrument.i0.current.name, "ring": instrument.ring.current.name},
+            **axis_hint,
             **({"output": output} if output else {}),
             **(md or {}),
         },
