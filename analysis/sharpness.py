@@ -6,7 +6,8 @@ gold structures at 8 keV do (0.7 um of gold: 1.3 rad, with 25 % absorption). The
 unlike height one to two depths of focus away from focus. `fit_focus` therefore looks for the point of
 symmetry and not for the highest value. Beyond a phase shift of about 2 rad the two halves differ too much
 for that: check `FocusFit.symmetry` and `double_peaked`, and the sign of the contrast in the rings of a
-Siemens star.
+Siemens star. Symmetry is off by up to a quarter of the depth of focus where phase and absorption are mixed;
+`exitwave.analysis.through_focus` knows the lens and is not.
 
 Photon noise adds a constant to `normalised_variance`, `brenner` and `tenengrad`, which flattens the curve
 but does not move it. `band_power` subtracts it: the mean power at the highest spatial frequencies, where a

@@ -36,8 +36,13 @@ Array = npt.NDArray[np.float64]
 HOLLOW_CONE = (0.6, 1.0)
 """Inner and outer angle of the condenser's cone as parts of the lens's aperture: matched outside, a stop inside."""
 
+FINE_FROM = 0.6
+"""Where fine rings begin, as a part of NA / lambda: finer structure hardly sees second orders of the phase."""
 SEARCHED, ALLOWED = 0.35, 0.3
 """How far from the middle of the range focus is looked for and may lie, as parts of the range."""
+
+LEAST_EXPLAINED = 0.5
+"""Part of the powers' variance over z that has to be the lens's doing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class TransferFocus:
     """Where a through-focus series is in focus, in the unit of z (um).
 
     `best_sd` comes from leaving out one ring after the other; `explained` is the part of the powers' variance over
-    z that the model accounts for; `model` (n, rings) is what was fitted, in the powers' unit.
+    z that the model accounts for; `model` (n, rings) is what was fitted, in the powers' unit, NaN in rings that took
+    no part.
     """
 
     best: float
@@ -54,17 +60,22 @@ class TransferFocus:
     model: Array
 
 
-def ring_edges(numerical_aperture: float, wavelength_nm: float, pixel_nm: float, *, num: int = 8) -> Array:
-    """Return edges of rings (1/um) where focus shows best: 0.6 to 1.4 of NA / lambda, as far as the pixel allows.
+def ring_edges(numerical_aperture: float, wavelength_nm: float, pixel_nm: float) -> Array:
+    """Return edges of rings (1/um) that show focus: six from 0.2 to 0.6 of NA / lambda, eight from there to 1.4.
 
-    Coarser structure sees second orders of the phase, finer structure has no photons.
+    The outer end is where the lens still passes a few per cent, or 0.45 of the sampling if that is less.
+
+    Raises
+    ------
+    OutOfRangeError
+        The pixel is too coarse to see this lens's focus.
     """
     aperture = require_positive("numerical aperture", numerical_aperture, "") / (wavelength_nm * 1e-3)
     high = min(1.4 * aperture, 0.45e3 / require_positive("pixel", pixel_nm, "nm"))
-    low = 0.6 * aperture
-    if high < 1.2 * low:
+    border = FINE_FROM * aperture
+    if high < 1.2 * border:
         raise OutOfRangeError(f"pixel = {pixel_nm:g} nm is too coarse to see the focus of a lens of {aperture:.3g} /um")
-    return np.linspace(low, high, num + 1)
+    return np.concatenate((np.linspace(0.2 * aperture, border, 7), np.linspace(border, high, 9)[1:]))
 
 
 def ring_powers(image: npt.NDArray[Any], pixel_nm: float, edges_per_um: Array) -> Array:
@@ -127,6 +138,8 @@ def fit_transfer(
 ) -> TransferFocus:
     """Find the focus for which even and odd transfer together explain the powers of a through-focus series.
 
+    The rings beyond 0.6 NA / lambda decide; where a specimen has too little structure in them, those inside do.
+
     Parameters
     ----------
     z_um : (n >= 9,)
@@ -142,8 +155,8 @@ def fit_transfer(
     Raises
     ------
     FitError
-        The model does not explain half of what changes; `FocusRangeError` when focus lies in an outer fifth
-        of the range ("move the range there").
+        The model does not explain half of what changes, in fine rings or coarse; `FocusRangeError` when focus lies
+        in an outer fifth of the range ("move the range there").
     ShapeError, OutOfRangeError
     """
     z, data = np.asarray(z_um, np.float64), np.asarray(powers, np.float64)
@@ -160,21 +173,35 @@ def fit_transfer(
         table_z, frequency, numerical_aperture=numerical_aperture, wavelength_nm=wavelength_nm, cone=cone
     )
     # every ring counts by its noise, of which the median over z is a fair measure
-    scaled = data / np.maximum(np.median(data, axis=0), np.finfo(np.float64).tiny)
-    rows = [_fit_at(z - centre, scaled, table_z, parts) for centre in candidates]
-    misfit = np.array([((model - scaled) ** 2).sum(axis=0) for model in rows])  # (candidates, rings)
-    best = _lowest(candidates, misfit.sum(axis=1))
-    if abs(best - middle) > ALLOWED * span:
-        ends = f"[{middle - 0.5 * span:g}, {middle + 0.5 * span:g}] um"
-        raise FocusRangeError(f"focus: near {best:.6g} um, in the outer fifth of {ends}; move the range there", best)
-    model = _fit_at(z - best, scaled, table_z, parts)
-    spread = float(((scaled - scaled.mean(axis=0)) ** 2).sum())
-    explained = 1.0 - float(((model - scaled) ** 2).sum()) / max(spread, np.finfo(np.float64).tiny)
-    if explained < 0.5:
-        raise FitError(f"focus: the lens's transfer explains {100 * explained:.0f} % of the series, needs 50 %")
-    without = np.array([_lowest(candidates, np.delete(misfit, k, axis=1).sum(axis=1)) for k in range(data.shape[1])])
-    sd = math.sqrt((len(without) - 1) / len(without) * float(((without - without.mean()) ** 2).sum()))
-    return TransferFocus(best, sd, explained, model * np.median(data, axis=0))
+    noise = np.maximum(np.median(data, axis=0), np.finfo(np.float64).tiny)
+    rows = [_fit_at(z - centre, data / noise, table_z, parts) for centre in candidates]
+    misfit = np.array([((model - data / noise) ** 2).sum(axis=0) for model in rows])  # (candidates, rings)
+    fine = edges_per_um[:-1] > 0.999 * FINE_FROM * numerical_aperture / (wavelength_nm * 1e-3)
+    explained = 0.0
+    for use in (fine, ~fine):
+        if np.count_nonzero(use) < 3:
+            continue
+        best = _lowest(candidates, misfit[:, use].sum(axis=1))
+        scaled, model = data / noise, _fit_at(z - best, data / noise, table_z, parts)
+        left = ((model - scaled) ** 2)[:, use].sum()
+        spread = ((scaled - scaled.mean(axis=0)) ** 2)[:, use].sum()
+        explained = max(explained, 1.0 - float(left) / max(float(spread), np.finfo(np.float64).tiny))
+        if explained < LEAST_EXPLAINED:
+            continue
+        if abs(best - middle) > ALLOWED * span:
+            ends = f"[{middle - 0.5 * span:g}, {middle + 0.5 * span:g}] um"
+            raise FocusRangeError(
+                f"focus: near {best:.6g} um, in the outer fifth of {ends}; move the range there", best
+            )
+        without = np.array(
+            [_lowest(candidates, misfit[:, use].sum(axis=1) - misfit[:, k]) for k in np.flatnonzero(use)]
+        )
+        sd = math.sqrt((len(without) - 1) / len(without) * float(((without - without.mean()) ** 2).sum()))
+        return TransferFocus(best, sd, explained, np.where(use, model * noise, np.nan))
+    raise FitError(
+        f"focus: the lens's transfer explains {100 * explained:.0f} % of the series, needs "
+        f"{100 * LEAST_EXPLAINED:.0f} %; expose longer, or look at a larger region"
+    )
 
 
 def _fit_at(defocus: Array, powers: Array, table_z: Array, parts: tuple[Array, Array]) -> Array:

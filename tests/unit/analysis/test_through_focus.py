@@ -74,6 +74,17 @@ def test_focus_in_the_outer_fifth_is_pointed_at(rng: np.random.Generator, scenes
     assert caught.value.towards == pytest.approx(true, abs=4)
 
 
+def test_coarse_rings_decide_where_fine_ones_are_empty(rng: np.random.Generator, scenes: ModuleType) -> None:
+    z, true = np.linspace(-56, 56, 25), 7.0
+    data = powers(scenes.gold_star_through_focus(z - true, gold_um=0.3), rng, 3000)
+    fine = EDGES[:-1] > 0.59 * APERTURE / WAVELENGTH_NM * 1e3
+    data[:, fine] = data[:, fine].mean() * rng.normal(1.0, 0.05, data[:, fine].shape)
+    fit = fit_transfer(z, data, EDGES, cone=(0.65, 1.0), **LENS)
+    assert abs(fit.best - true) < 0.15 * DEPTH_UM
+    assert np.isnan(fit.model[:, fine]).all()
+    assert np.isfinite(fit.model[:, ~fine]).all()
+
+
 def test_what_is_no_through_focus_series_is_refused(rng: np.random.Generator) -> None:
     z = np.linspace(-56, 56, 25)
     noise = np.array([ring_powers(rng.poisson(1000, (256, 256)), PIXEL_NM, EDGES) for _ in z])
