@@ -30,7 +30,7 @@ class RunProgress:
         """Move the bar."""
         if name == "start":
             total = sum(int(doc.get(key, 0)) for key in ("num_points", "num_flats", "num_darks"))
-            self._task = self._progress.add_task(str(doc.get("plan_name", "run")), total=total)
+            self._task = self._progress.add_task(_title(doc), total=total)
             self._streams, self._by_datum = {}, set()
         elif name == "descriptor":
             self._streams[doc["uid"]] = doc["name"]
@@ -46,6 +46,15 @@ class RunProgress:
         elif name == "stop":
             task = self._progress.tasks[self._task]
             self._progress.update(self._task, completed=task.total)
+
+
+def _title(start: Mapping[str, Any]) -> str:
+    """Return what a run is called, and how long its plan thinks that it takes."""
+    name, estimated_s = str(start.get("plan_name", "run")), start.get("estimated_s")
+    if not isinstance(estimated_s, int | float):
+        return name
+    minutes, seconds = divmod(round(estimated_s), 60)
+    return f"{name}, about {minutes}:{seconds:02d}"
 
 
 @contextlib.contextmanager

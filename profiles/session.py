@@ -181,7 +181,16 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     from bluesky.preprocessors import SupplementalData
 
     from exitwave import plans
-    from exitwave.profiles.storage import Address, Journal, Publisher, Services, TomogramFinder, connect_catalog, runs
+    from exitwave.profiles.storage import (
+        Address,
+        Journal,
+        Publisher,
+        Services,
+        TomogramExporter,
+        TomogramFinder,
+        connect_catalog,
+        runs,
+    )
 
     model = beamline.profile
     run_engine = RunEngine({**model.scan_md})
@@ -193,6 +202,9 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     publisher = Publisher()
     run_engine.subscribe(publisher)
     closing.callback(publisher.close)
+    exporter = TomogramExporter(data)
+    run_engine.subscribe(exporter)
+    closing.callback(exporter.close)
 
     background = None
     if services:

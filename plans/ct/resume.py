@@ -8,6 +8,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
+from exitwave.plans.ct._common import check_output
 from exitwave.plans.ct.fly import run_fly
 from exitwave.plans.ct.step import run_steps
 from exitwave.plans.instrument import Instrument
@@ -65,6 +66,7 @@ def resume(
         return str(first["uid"])
     darks = (0 if progress.has_darks else work.num_darks) if num_darks is None else num_darks
     rest = work.only(progress.missing, num_flats=work.num_flats if num_flats is None else num_flats, num_darks=darks)
+    output = first.get("output")
     inherited = {key: first[key] for key in _REFERENCE_KEYS if key in first}
     run = run_fly if work.mode == "fly" else run_steps
     return (
@@ -73,6 +75,7 @@ def resume(
             rest,
             plan_name="resume",
             plan_args={"uid": str(first["uid"]), "missing": len(progress.missing)},
+            output=check_output(output) if output else None,
             md={**inherited, **(md or {}), "resumes": str(first["uid"])},
         )
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StorageError,
         StreamNotFoundError,
     )
+    from exitwave.profiles.storage.exporter import ExportFormatError, TomogramExporter, export_tomogram
     from exitwave.profiles.storage.frames import FramesMissingError
     from exitwave.profiles.storage.history import JournalReader, Run, find_run, read_journal, runs
     from exitwave.profiles.storage.journal import Journal
@@ -46,6 +47,7 @@ _HOMES = {
         "StorageError",
         "StreamNotFoundError",
     ),
+    "exporter": ("ExportFormatError", "TomogramExporter", "export_tomogram"),
     "frames": ("FramesMissingError",),
     "journal": ("Journal",),
     "paths": ("DataFolder", "check_free", "check_writable", "data_folder"),
@@ -63,6 +65,7 @@ __all__ = [
     "AuditError",
     "DataFolder",
     "DiskSpaceError",
+    "ExportFormatError",
     "FolderError",
     "FramesMissingError",
     "Journal",
@@ -83,6 +86,7 @@ __all__ = [
     "StreamAudit",
     "StreamNotFoundError",
     "Tomogram",
+    "TomogramExporter",
     "TomogramFinder",
     "audit_run",
     "check_free",
@@ -91,6 +95,7 @@ __all__ = [
     "consume",
     "data_folder",
     "embedded_address",
+    "export_tomogram",
     "find_run",
     "forwarder_status",
     "iter_documents",
