@@ -1,8 +1,8 @@
 """Reconstructed volumes in HDF5, with what they were made of and how.
 
 NXtomoproc (https://manual.nexusformat.org/classes/applications/NXtomoproc.html): ``entry/data/data`` (slice, z, x)
-float32, one chunk per slice, in attenuation per voxel edge; ``x``, ``y`` (down, along the axis) and ``z`` in nm from the
-volume's middle; ``entry/reconstruction`` holds method, options and geometry.
+float32, one chunk per slice, in attenuation per voxel edge; ``x``, ``y`` (down, along the axis) and ``z`` in nm from
+the middle; ``entry/reconstruction`` holds method, options and geometry.
 """
 
 from __future__ import annotations

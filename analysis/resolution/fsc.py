@@ -243,7 +243,7 @@ def fourier_shell_correlation(
     norm = np.sqrt(power_a * power_b)
     correlation = cross / np.maximum(norm, np.finfo(np.float64).tiny)
     grid = (np.arange(shells) + 0.5) / shells * NYQUIST
-    frequency = np.where(count > 0, radius / np.maximum(count, 1.0), grid)
+    frequency = np.where(radius > 0, radius / np.maximum(count, 1.0), grid)
     n = np.maximum(0.5 * count * share, 1.0)
     sd = (1.0 - correlation**2) / np.sqrt(2.0 * n)
     half_bit = half_bit_threshold(n)

@@ -90,6 +90,16 @@ class Reconstruction:
         The slices stand in `out` where that is a float32 array; else in one that the next chunk writes over, so copy
         what is to stay. Shapes are checked at once, values as they are read.
         """
+        first, past = self._checked(projections, rows)
+        expected = (past - first, self.size, self.size)
+        if out is not None and tuple(out.shape) != expected:
+            raise ShapeError(f"out: shape {tuple(out.shape)}, expected {expected}")
+        return self._walk(
+            projections, first, past, 0.5 * (projections.shape[1] - 1) if middle is None else float(middle), out
+        )
+
+    def _checked(self, projections: ProjectionSource, rows: tuple[int, int] | None) -> tuple[int, int]:
+        """Return the first and past-the-last row, of projections that fit the geometry."""
         shape, geometry = tuple(projections.shape), self.geometry
         if len(shape) != 3 or 0 in shape:
             raise ShapeError(f"projections: expected (angle, row, column), none of them empty, got {shape}")
@@ -98,11 +108,7 @@ class Reconstruction:
                 f"projections: {shape[0]} of {shape[2]} columns, but the geometry has {len(geometry)} of "
                 f"{geometry.width}"
             )
-        first, past = row_range(rows, shape[1])
-        expected = (past - first, self.size, self.size)
-        if out is not None and tuple(out.shape) != expected:
-            raise ShapeError(f"out: shape {tuple(out.shape)}, expected {expected}")
-        return self._walk(projections, first, past, 0.5 * (shape[1] - 1) if middle is None else float(middle), out)
+        return row_range(rows, shape[1])
 
     def _walk(
         self, projections: ProjectionSource, first: int, past: int, middle: float, out: Any
@@ -128,8 +134,8 @@ class Reconstruction:
         out: Any = None,
     ) -> Any:
         """Return the volume (slice, z, x), in `out` if there is one."""
-        if out is None and len(projections.shape) == 3:
-            first, past = row_range(rows, projections.shape[1])
+        if out is None:
+            first, past = self._checked(projections, rows)
             out = np.empty((past - first, self.size, self.size), np.float32)
         for _ in self.chunks(projections, rows=rows, middle=middle, out=out):
             pass
