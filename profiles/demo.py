@@ -40,8 +40,8 @@ class Exposures:
 
 
 # Four times as many flats as frames: with as many, half of the noise in a corrected image would be that of the flats.
-MAIN = Exposures(3.0, 10, 40, 6)
-SHORTER = (Exposures(0.5, 2, 8, 4), Exposures(5.0, 2, 8, 4))
+MAIN = Exposures(3.0, 10, 40, 8)
+SHORTER = (Exposures(0.5, 2, 8, 8), Exposures(5.0, 2, 8, 8))
 
 
 @dataclass
@@ -215,18 +215,16 @@ def corrected_halves(run: RunReader) -> tuple[tuple[Any, Any], float]:
     halves = []
     counts = 0.0
     for k in (0, 1):
-        dark = correction.mean_frames(np.asarray(darks[i]) for i in range(k, len(darks), 2))
-        open_field = np.zeros_like(dark)
-        for i in range(k, len(flats), 2):
-            # hot pixels go with the dark, before zingers are looked for
-            open_field += correction.remove_zingers(np.asarray(flats[i], dtype=np.float32) - dark)[0]
-        open_field /= np.float32(len(range(k, len(flats), 2)))
-        correct = correction.FlatField(open_field + dark, dark)
+        # four or more of each: the mean then leaves out what hit the camera during one of them
+        dark, flat = (
+            correction.mean_frames(np.asarray(stack[i]) for i in range(k, len(stack), 2)) for stack in (darks, flats)
+        )
+        correct = correction.FlatField(flat, dark)
         total = np.zeros_like(dark)
         for i in range(k, len(frames), 2):
             total += correction.remove_zingers(correct(np.asarray(frames[i])))[0]
         halves.append(total / np.float32(len(range(k, len(frames), 2))))
-        counts += 0.5 * float(np.median(open_field)) * len(frames)
+        counts += 0.5 * float(np.median(flat - dark)) * len(frames)
     return (halves[0], halves[1]), counts
 
 

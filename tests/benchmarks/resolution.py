@@ -20,7 +20,7 @@ from exitwave.simulators.bl18b.world import World
 
 OUTERMOST_NM = {"A": 25.0, "B": 40.0}
 DEPTH_UM = {"A": 8.07, "B": 20.65}  # 2 dr^2 / lambda at 8 keV
-FRAMES, FLATS, DARKS = 10, 40, 6
+FRAMES, FLATS, DARKS = 10, 40, 8  # at least four a half: the mean then leaves out what hit one of them
 
 Halves = tuple[np.ndarray, np.ndarray]
 
