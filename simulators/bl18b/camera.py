@@ -177,7 +177,7 @@ class XrayCamera:
     ) -> tuple[npt.NDArray[np.float32], float]:
         """Mean of the light over an exposure: image and scale as of the microscope's `photons_per_pixel`."""
         columns = self.sensor_shape[1] // binning[1]
-        times = self._microscope.moments(self._name, pixel_um * binning[1], columns, t0, exposure_s)
+        times = self._microscope.mechanics.moments(self._name, pixel_um * binning[1], columns, t0, exposure_s)
         middle = t0 + 0.5 * exposure_s
         images = [
             self._microscope.photons_per_pixel(self._name, pixel_um, self.sensor_shape, roi, BORDER_PX, t, middle)

@@ -2,9 +2,9 @@
 
 A near-sphere of about 8 um whose surface is rough with primary grains; inside, grains somewhat denser than what is
 between them, and pores. Cycling opens cracks along the grains' boundaries: flat ellipsoids of 100 to 300 nm full
-width that begin at the centre, run outwards, some of them through the surface, as tomograms of cycled nickel-rich
-particles show them (Tsai et al., Energy Environ. Sci. 11 (2018) 860; Xia et al., Chem. Mater. 30 (2018) 7016). The
-particle stands on the tip of a drawn glass capillary; as an option gold spheres of 200 to 300 nm sit on its surface.
+width that begin at the centre and run outwards, some of them to the surface, as cycled nickel-rich particles show
+them (Miller et al., Adv. Energy Mater. 3 (2013) 1098; Tsai et al., Energy Environ. Sci. 11 (2018) 860). The particle
+stands on the tip of a drawn glass capillary; as an option gold spheres of 200 to 300 nm sit on its surface.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class TelescopeCamera:
 
     def _bright_field(self, x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
         """Transmission of visible light beside pin and carrier, edges blurred by the optics."""
-        sample = self._microscope.sample(t)
+        sample = self._microscope.mechanics.sample(t)
         theta = math.radians(sample.theta_deg)
         swing = 15.0 * math.sin(theta + 0.7)
         below = np.clip(-(y - sample.y_um) - 60.0, 0.0, None)

@@ -191,12 +191,12 @@ class World:
 
     def magnification(self, camera: str, t: float) -> float:
         """Return the true magnification onto a camera's scintillator (nan without a lens), for tests."""
-        distance = self._microscope.detector_mm(camera, t)
-        lens = self._microscope.lens(distance, self.energy_kev(t), 1e-4, t)
+        distance = self._microscope.mechanics.detector_mm(camera, t)
+        lens = self._microscope.mechanics.lens(distance, self.energy_kev(t), 1e-4, t)
         return math.nan if lens is None else lens.geometry.magnification
 
     def defocus_um(self, camera: str, t: float) -> float:
         """Return the true defocus in the specimen's plane (um; nan without a lens), for tests."""
-        distance = self._microscope.detector_mm(camera, t)
-        lens = self._microscope.lens(distance, self.energy_kev(t), 1e-4, t)
+        distance = self._microscope.mechanics.detector_mm(camera, t)
+        lens = self._microscope.mechanics.lens(distance, self.energy_kev(t), 1e-4, t)
         return math.nan if lens is None else lens.pupil.defocus_um

@@ -33,7 +33,7 @@ def world(rate_deg_s, truth=None, specimen="ncm-cycled"):
 
 
 def moments(w, exposure_s=0.1, binning=1):
-    return w._microscope.moments("HR1", PIXEL_UM * binning, 2048 // binning, 0.0, exposure_s)
+    return w._microscope.mechanics.moments("HR1", PIXEL_UM * binning, 2048 // binning, 0.0, exposure_s)
 
 
 def test_an_exposure_is_one_moment_until_the_edge_moves_by_a_third_of_a_pixel():
@@ -63,13 +63,13 @@ def test_a_blurred_frame_is_the_mean_over_the_exposure():
 
 def test_jitter_is_drawn_once_a_rest_and_once_a_frame_of_a_motion():
     truth = Truth(seed=5, stage_jitter_um=(0.03, 0.01))
-    standing, turning = world(0.0, truth)._microscope, world(2.0, truth)._microscope
+    standing, turning = world(0.0, truth)._microscope.mechanics, world(2.0, truth)._microscope.mechanics
     assert standing.sample(3.0) == standing.sample(700.0)
     assert turning.sample(3.0, 3.5).x_um == turning.sample(3.2, 3.5).x_um
     places = np.array([(s.x_um, s.y_um) for s in (turning.sample(0.05 * n) for n in range(2000))])
     assert places.std(axis=0) == pytest.approx([0.03, 0.01], rel=0.06)
     assert abs(np.corrcoef(places[1:, 0], places[:-1, 0])[0, 1]) < 0.08
-    assert world(2.0)._microscope.sample(3.0).x_um == 0.0
+    assert world(2.0)._microscope.mechanics.sample(3.0).x_um == 0.0
 
 
 def test_an_instrument_has_jitter_of_tens_of_nanometres_and_a_perfect_one_none():
