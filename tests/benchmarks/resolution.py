@@ -1,6 +1,7 @@
 """Resolution of the simulated microscope against exposure, zone plate and focus, without EPICS.
 
-Run ``python tests/benchmarks/resolution.py``; nothing is asserted.
+The specimen is exposed as long as the table says, the open field four times as long: with as long, half of the noise
+would be that of the flats. Run ``python tests/benchmarks/resolution.py``; nothing is asserted.
 """
 
 from __future__ import annotations
