@@ -1,0 +1,1 @@
+"""A scanning transmission electron microscope with X-ray detectors, as one coupled world behind EPICS records."""
