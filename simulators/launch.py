@@ -44,7 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--truth-pitch-nm", type=float, default=30.0, help="edge of those voxels")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
     parser.add_argument("--optics", choices=["transfer", "coherent-sum"], default="transfer")
-    parser.add_argument("--specimen", help="name of a specimen, or (bl18b) a phantom file")
+    parser.add_argument(
+        "--specimen",
+        help="name of a specimen; of bl18b: siemens-star, gold-particles, "
+        "sphere, knife-edge, step-wedge, none, ncm-pristine[+fiducials][:SEED], ncm-cycled[+fiducials][:SEED], memory "
+        "(frames that cost nothing), or a phantom file",
+    )
     parser.add_argument("--mode", default="first-principles", help="titan-g2, arm300f: what X-ray images follow")
     parser.add_argument("--replay", type=Path, help="serve a recorded series as the camera")
     parser.add_argument("--with-parent", action="store_true", help="end when the parent process ends")
