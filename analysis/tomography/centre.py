@@ -1,0 +1,527 @@
+"""Where the rotation axis stands in the pictures, and how it leans, each with its uncertainty.
+
+- `axis_from_pairs`: pictures half a turn apart, one mirrored and registered to the other in shift and rotation.
+- `centre_from_mass`: the centre of mass of each row goes round the axis; for objects that stay within the field.
+- `centre_from_wedge`: the sinogram and its mirror image make a whole turn without a seam only about the right axis,
+  and nothing then lies outside the double wedge of its Fourier transform.
+- `centre_from_score`: the slices have least entropy, or least negative values, for the right axis.
+
+The last three need no pair. They say nothing of the lean: the axis of a leaning ball, row by row, does not lean,
+since rows of the picture cut it askew; only what is inside tells, and only in two dimensions. Each takes bands of
+rows one by one, and their scatter about a line gives the uncertainty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, ndimage, optimize
+
+from exitwave.analysis.compiled import n_threads
+from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError, require_positive, require_within
+from exitwave.analysis.registration import register
+from exitwave.analysis.tomography.geometry import Geometry
+from exitwave.analysis.tomography.reconstruct import reconstruct
+
+__all__ = [
+    "AxisEstimate",
+    "CentreEstimate",
+    "axis_from_pairs",
+    "centre_from_mass",
+    "centre_from_score",
+    "centre_from_wedge",
+]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class CentreEstimate:
+    """Column of the axis in the middle row with one standard deviation."""
+
+    centre: float
+    centre_sd: float
+
+
+@dataclass(frozen=True)
+class AxisEstimate(CentreEstimate):
+    """The axis with its lean (see `Geometry`), too, and that one's standard deviation."""
+
+    tilt_deg: float
+    tilt_sd_deg: float
+
+
+def _projections(data: npt.NDArray[Any], least: int) -> Floats:
+    pictures = np.asarray(data, dtype=np.float32)
+    if pictures.ndim != 3 or pictures.shape[0] < least or min(pictures.shape[1:]) < 32:
+        raise ShapeError(
+            f"projections: shape {pictures.shape}; at least {least} (angle, row, col) of 32 x 32 are needed"
+        )
+    if not np.isfinite(pictures).all():
+        raise OutOfRangeError("projections: NaN or infinity; correct or fill these pixels first")
+    return pictures
+
+
+def _angles(angles_deg: npt.ArrayLike, n: int) -> Doubles:
+    angles = np.asarray(angles_deg, dtype=np.float64)
+    if angles.shape != (n,) or not np.isfinite(angles).all():
+        raise ShapeError(
+            f"angles: {angles.shape}, some perhaps not finite, for {n} projections; one for each is needed"
+        )
+    return angles
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+
+def _turned(image: Floats, phi: float, shift: Doubles) -> Floats:
+    """Image sampled at middle + R(phi) (x - middle) + shift."""
+    c, s = math.cos(phi), math.sin(phi)
+    matrix = np.array([[c, -s], [s, c]])
+    middle = 0.5 * (np.array(image.shape) - 1.0)
+    offset = middle - matrix @ middle + shift
+    return np.asarray(ndimage.affine_transform(image, matrix, offset, order=3, mode="nearest"), np.float32)
+
+
+def _fit_motion(a: Floats, b: Floats, phi: float, shift: Doubles, smooth_px: float) -> tuple[Doubles, Doubles]:
+    """Refine b(x) = a(R(phi) x + shift) by least squares; return (rows, columns, phi) and their covariance.
+
+    Both pictures are moved half way, so that interpolation treats them alike, and their smoothed mean gives the
+    gradients: its noise does not correlate with that of the difference, which stays unsmoothed.
+    """
+    ny, nx = a.shape
+    rows, cols = (np.arange(n, dtype=np.float32) - 0.5 * (n - 1) for n in (ny, nx))
+    covariance = np.full((3, 3), np.inf)
+    for _ in range(20):
+        turn = np.array([[math.cos(phi), -math.sin(phi)], [math.sin(phi), math.cos(phi)]])
+        first = _turned(a, 0.5 * phi, shift - turn @ shift * 0.5)
+        second = _turned(b, -0.5 * phi, -0.5 * shift)
+        edge = int(np.ceil(0.5 * np.abs(shift).max() + 0.25 * abs(phi) * max(ny, nx))) + 4
+        if min(ny, nx) - 2 * edge < 24:
+            raise FitError(f"pair: a shift of {shift[1]:.1f} columns leaves too little that both pictures show")
+        inside = (slice(edge, ny - edge), slice(edge, nx - edge))
+        difference = (second - first)[inside]
+        design, sharp = _designs(0.5 * (first + second), smooth_px, rows, cols, inside)
+        noise, _ = _designs(0.5 * (second - first), smooth_px, rows, cols, inside)
+        # gradients of noise alone count for nothing, and are many around the object
+        energy, of_noise = (
+            ndimage.gaussian_filter(np.square(each[:2]).sum(axis=0), 4.0 * smooth_px) for each in (design, noise)
+        )
+        weight = np.clip(1.0 - float(np.median(of_noise)) / np.maximum(energy, 1e-30), 0.0, 1.0)
+        # what the unsmoothed pictures do when they move; the smoothed ones do less, and the steps would go too far
+        normal = _products(design, weight, sharp)
+        try:
+            inverse = np.linalg.inv(normal)
+        except np.linalg.LinAlgError as error:
+            raise FitError("pair: nothing in the pictures tells where they are") from error
+        step = inverse @ (design * weight).reshape(5, -1).astype(np.float64) @ difference.ravel().astype(np.float64)
+        shift = shift + step[:2]
+        phi += float(step[2])
+        if np.hypot(*step[:2]) < 1e-4 and abs(step[2]) * max(ny, nx) < 1e-4:
+            break
+    # the pictures answer to a motion with their true gradients only, without the noise in them; of the smoothed ones
+    # it can be told apart
+    normal = _products(design, weight, design)
+    normal[:3, :3] -= _products(noise, weight, noise)[:3, :3]
+    inverse = np.linalg.inv(normal)
+    if not (np.diag(inverse) > 0.0).all():
+        raise FitError("pair: too much noise to tell where the pictures are; average more frames")
+    # scatter of the scores of blocks: holds whatever the noise's correlation within them
+    part = design * weight * (difference - np.tensordot(step.astype(np.float32), design, 1))
+    by, bx = max(1, part.shape[1] // _BLOCK), max(1, part.shape[2] // _BLOCK)
+    high, wide = part.shape[1] // by, part.shape[2] // bx
+    blocks = part[:, : by * high, : bx * wide].reshape(5, by, high, bx, wide)
+    scores = blocks.sum(axis=(2, 4), dtype=np.float64).reshape(5, -1)
+    covariance = (inverse @ (scores @ scores.T) @ inverse.T)[:3, :3]
+    return np.array([*shift, phi]), covariance
+
+
+def _designs(
+    image: Floats, smooth_px: float, rows: Floats, cols: Floats, inside: tuple[slice, slice]
+) -> tuple[Floats, Floats]:
+    """Smoothed and as it is: the picture's gradients, their turning, the picture itself, a constant."""
+    both = []
+    for one in (np.asarray(ndimage.gaussian_filter(image, smooth_px), np.float32), image):
+        gy, gx = np.gradient(one)
+        turning = gx * rows[:, None] - gy * cols[None, :]
+        each = np.stack([gy, gx, turning, one - one.mean(), np.ones_like(one)])
+        both.append(np.asarray(each[:, inside[0], inside[1]], np.float32))
+    return both[0], both[1]
+
+
+def _products(a: Floats, weight: Floats, b: Floats) -> Doubles:
+    return np.asarray((a * weight).reshape(len(a), -1).astype(np.float64) @ b.reshape(len(b), -1).T, np.float64)
+
+
+def _binned(image: Floats, factor: int) -> Floats:
+    ny, nx = (n // factor * factor for n in image.shape)
+    top, left = (image.shape[0] - ny) // 2, (image.shape[1] - nx) // 2
+    cut = image[top : top + ny, left : left + nx]
+    return np.asarray(cut.reshape(ny // factor, factor, nx // factor, factor).mean(axis=(1, 3)), np.float32)
+
+
+def axis_from_pairs(
+    first: npt.NDArray[Any], second: npt.NDArray[Any], *, smooth_px: float = 1.0, max_offset_px: float | None = None
+) -> AxisEstimate:
+    """Return the axis from projections at theta and at theta + 180 deg.
+
+    Parameters
+    ----------
+    first, second : array (row, col), or (pair, row, col)
+        -ln(transmission) at theta and at theta + 180 deg. Several pairs give the weighted mean, whose uncertainty
+        counts how they scatter, too.
+    smooth_px : float
+        Smoothing of the template from which gradients are taken; about half of the resolution.
+    max_offset_px : float, optional
+        Largest distance of the axis from the middle column; a quarter of the width without.
+
+    Raises
+    ------
+    FitError
+        If the pictures do not determine the axis.
+    ShapeError, OutOfRangeError
+
+    Notes
+    -----
+    A point at u from the axis goes to -u: the second picture, mirrored, is the first one shifted by twice the axis'
+    offset and turned by twice its lean. A lift of the sample between the two is fitted and left out. From noise n per
+    pixel and gradients g the least uncertainty of a pair is ``n / sqrt(2 sum g_x^2)`` columns and
+    ``n / sqrt(2 sum (g_x row - g_y col)^2)`` rad (Cramer-Rao); the fit comes near to it.
+    """
+    a, b = (np.asarray(image, np.float32) for image in (first, second))
+    a, b = (image[None] if image.ndim == 2 else image for image in (a, b))
+    if a.shape != b.shape:
+        raise ShapeError(f"pairs: shapes {a.shape} and {b.shape} differ")
+    a, b = _projections(a, 1), _projections(b, 1)
+    width = a.shape[2]
+    reach = 0.25 * width if max_offset_px is None else require_positive("max_offset", max_offset_px, "pixel")
+    found = [_axis_from_pair(one, two[:, ::-1], smooth_px, reach) for one, two in zip(a, b, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    centre, centre_sd = _weighted([e.centre for e in found], [e.centre_sd for e in found])
+    tilt, tilt_sd = _weighted([e.tilt_deg for e in found], [e.tilt_sd_deg for e in found])
+    return AxisEstimate(centre, centre_sd, tilt, tilt_sd)
+
+
+def _weighted(values: list[float], deviations: list[float]) -> tuple[float, float]:
+    """Weighted mean; its deviation is enlarged where the values scatter more than they should."""
+    x, weight = np.asarray(values), 1.0 / np.asarray(deviations) ** 2
+    mean = float((weight * x).sum() / weight.sum())
+    chi = float((weight * (x - mean) ** 2).sum()) / max(len(x) - 1, 1)
+    return mean, math.sqrt(max(chi, 1.0) / float(weight.sum()))
+
+
+def _axis_from_pair(a: Floats, flipped: Floats, smooth_px: float, reach: float) -> AxisEstimate:
+    factor = 1
+    while min(a.shape) // (2 * factor) >= 96:
+        factor *= 2
+    reach = min(2.0 * reach / factor, 0.75 * a.shape[1] / factor)
+    coarse = register(_binned(a, factor), _binned(flipped, factor), max_shift_px=reach)
+    # flipped(x) = a(x - d): here a is sampled at x + shift
+    motion = np.array([-coarse.dy, -coarse.dx, 0.0])
+    middle = 0.5 * (a.shape[1] - 1)
+    while True:
+        one, two = (_binned(image, factor) for image in (a, flipped))
+        motion, covariance = _fit_motion(one, two, motion[2], motion[:2], smooth_px)
+        # beyond a thousand pixels finer sampling adds nothing to a shift of structures wider than the smoothing
+        if factor == 1 or min(one.shape) >= 768:
+            break
+        motion[:2] *= 2.0
+        factor //= 2
+    phi = float(motion[2])
+    centre = middle + factor * motion[1] / (1.0 + math.cos(phi))
+    return AxisEstimate(
+        centre=float(centre),
+        centre_sd=0.5 * factor * math.sqrt(covariance[1, 1]),
+        tilt_deg=math.degrees(0.5 * phi),
+        tilt_sd_deg=math.degrees(0.5 * math.sqrt(covariance[2, 2])),
+    )
+
+
+# ------------------------------------------------------------------------------------- bands of rows
+
+
+def _through_bands(rows: Doubles, centres: Doubles, deviations: Doubles, middle: float) -> CentreEstimate:
+    """Line through the centres of bands; the scatter about it counts where it is more than the deviations say."""
+    good = np.isfinite(centres) & np.isfinite(deviations) & (deviations > 0.0)
+    if good.sum() < 3:
+        raise FitError(f"axis: only {int(good.sum())} bands of rows tell where it is, 3 are needed")
+    x, y, sd = rows[good] - middle, centres[good], deviations[good]
+    # one wild band must not decide
+    fit = optimize.least_squares(
+        lambda p: (p[0] + p[1] * x - y) / sd, [float(np.median(y)), 0.0], loss="soft_l1", f_scale=2.0
+    )
+    weight = 1.0 / sd**2
+    design = np.stack([np.ones_like(x), x])
+    covariance = np.linalg.inv((design * weight) @ design.T)
+    rest = y - fit.x @ design
+    chi = float((weight * rest**2).sum()) / (len(y) - 2) if len(y) > 2 else 1.0
+    covariance *= max(chi, 1.0)
+    return CentreEstimate(float(fit.x[0]), math.sqrt(covariance[0, 0]))
+
+
+def _bands(n_rows: int, height: int) -> list[tuple[int, int]]:
+    return [(start, min(start + height, n_rows)) for start in range(0, n_rows - height // 2, height)]
+
+
+def centre_from_mass(
+    projections: npt.NDArray[Any], angles_deg: npt.ArrayLike, *, band: int = 8, margin_px: int = 8
+) -> CentreEstimate:
+    """Return the column about which the centre of mass of each band of rows goes round.
+
+    Parameters
+    ----------
+    projections : array (angle, row, col)
+        -ln(transmission) of an object that stays within the field at all angles, over at least 90 deg.
+    angles_deg : array (angle,)
+    band : int
+        Rows that are taken together.
+    margin_px : int
+        Columns at either side that show what is around the object; their mean is subtracted.
+
+    Raises
+    ------
+    FitError
+        If no three bands hold an object.
+    ShapeError, OutOfRangeError
+
+    Notes
+    -----
+    ``column(theta) = centre + x cos(theta) + z sin(theta)``, with weights from the scatter about this fit. Jitter
+    that is the same in all rows moves the result by its mean over the projections: about rms / sqrt(n).
+    """
+    pictures = _projections(projections, 8)
+    n, n_rows, width = pictures.shape
+    angles = np.radians(_angles(angles_deg, n))
+    design = np.stack([np.ones(n), np.cos(angles), np.sin(angles)], axis=1)
+    inverse = np.linalg.pinv(design)
+    if np.linalg.cond(design) > 20.0:
+        raise OutOfRangeError("angles: span too little to tell the axis from the object's place; 90 deg are needed")
+    columns = np.arange(width, dtype=np.float64) - 0.5 * (width - 1)
+    noise = 1.4826 * float(np.median(np.abs(pictures[:, :, :margin_px] - np.median(pictures[:, :, :margin_px]))))
+    rows, centres, deviations = [], [], []
+    for start, stop in _bands(n_rows, band):
+        profile = pictures[:, start:stop].mean(axis=1, dtype=np.float64)
+        profile -= np.concatenate([profile[:, :margin_px], profile[:, -margin_px:]], axis=1).mean(axis=1)[:, None]
+        mass = profile.sum(axis=1)
+        # an empty band has a mass of noise alone
+        if float(np.median(mass)) < 10.0 * noise * math.sqrt(width / (stop - start)):
+            continue
+        where = (profile @ columns) / mass
+        fit = inverse @ where
+        rest = where - design @ fit
+        sd = math.sqrt(float(rest @ rest) / (n - 3) * float(inverse[0] @ inverse[0]))
+        rows.append(0.5 * (start + stop - 1))
+        centres.append(float(fit[0]) + 0.5 * (width - 1))
+        deviations.append(max(sd, 1e-9))
+    return _through_bands(np.array(rows), np.array(centres), np.array(deviations), 0.5 * (n_rows - 1))
+
+
+# ---------------------------------------------------------------------------------------- double wedge
+
+
+def _half_turn(angles_deg: Doubles) -> slice:
+    """Projections that make half a turn in equal steps, the last one not repeating the first."""
+    step = np.diff(angles_deg)
+    if len(step) < 15 or not np.allclose(step, step.mean(), atol=0.2 * abs(float(step.mean())), rtol=0.0):
+        raise OutOfRangeError("angles: the double wedge needs at least 16 projections in equal steps")
+    count = round(180.0 / abs(float(step.mean())))
+    if len(angles_deg) < count:
+        raise OutOfRangeError(f"angles: {abs(angles_deg[-1] - angles_deg[0]):g} deg; half a turn is needed")
+    return slice(0, count)
+
+
+def centre_from_wedge(
+    projections: npt.NDArray[Any],
+    angles_deg: npt.ArrayLike,
+    *,
+    ratio: float = 0.6,
+    band: int = 16,
+    max_offset_px: float | None = None,
+) -> CentreEstimate:
+    """Return the column that leaves least outside of the double wedge of the sinograms' Fourier transform.
+
+    Parameters
+    ----------
+    projections : array (angle, row, col)
+        -ln(transmission) over half a turn in equal steps (more is left out).
+    angles_deg : array (angle,)
+    ratio : float
+        Object's diameter as a part of the width; a little too large does no harm.
+    band : int
+        Rows taken together, each row a sinogram of its own.
+    max_offset_px : float, optional
+        Largest distance of the axis from the middle column; an eighth of the width without.
+
+    Raises
+    ------
+    FitError, ShapeError, OutOfRangeError
+
+    Notes
+    -----
+    N. T. Vo et al., Opt. Express 22, 19078 (2014), eq. 3: a point at radius r shows at the angular frequencies
+    ``|m| <= 2 pi r f``. Here the power outside of it is minimised rather than the mean magnitude: with A the transform
+    of the half turn and B that of its mirror image it is ``|A|^2 + |B|^2 + 2 Re(A* B exp(-4 pi i f c))``, so that all
+    candidates come from one sum over m, to any part of a pixel, and noise adds a constant.
+    """
+    pictures = _projections(projections, 16)
+    angles = _angles(angles_deg, len(pictures))
+    pictures = pictures[_half_turn(angles)]
+    n, n_rows, width = pictures.shape
+    ratio = require_within("ratio", ratio, 0.05, 1.0, "of the width")
+    reach = 0.125 * width if max_offset_px is None else require_positive("max_offset", max_offset_px, "pixel")
+    length = fft.next_fast_len(2 * width, real=True)
+    frequency = fft.rfftfreq(length)
+    order = np.abs(fft.fftfreq(2 * n, 1.0 / (2 * n)))
+    outside = order[:, None] > math.pi * ratio * width * frequency[None, :] + 3.0
+    outside[:, frequency < 2.0 / width] = False
+    seam = np.exp(-1j * math.pi * order * np.sign(fft.fftfreq(2 * n)))  # the mirror image starts half a turn later
+
+    def cross(row: int) -> npt.NDArray[np.complex128]:
+        one = pictures[:, row].astype(np.float64)
+        one = one - 0.5 * (one[:, :4].mean() + one[:, -4:].mean())
+        # columns about the middle one, so that the mirror image has the conjugate transform
+        lines = fft.rfft(one, length, axis=1) * np.exp(2j * math.pi * frequency * 0.5 * (width - 1))
+        a = fft.fft(lines, 2 * n, axis=0, workers=n_threads())
+        b = fft.fft(lines.conj(), 2 * n, axis=0, workers=n_threads()) * seam[:, None]
+        return np.asarray((a.conj() * b * outside).sum(axis=0))
+
+    bands = _bands(n_rows, band)
+    sums = np.stack([sum((cross(row) for row in range(*each)), np.zeros(len(frequency), complex)) for each in bands])
+    total = sums.sum(axis=0)
+    grid = np.arange(-reach, reach + 0.25, 0.25)
+    power = (total[None, :] * np.exp(-4j * math.pi * frequency[None, :] * grid[:, None])).real.sum(axis=1)
+    start = float(grid[int(np.argmin(power))])
+    if abs(start) >= reach - 0.3:
+        raise FitError(f"double wedge: no axis within {reach:g} columns of the middle; look farther")
+
+    # each band's centre from the slope and curvature of its own power about the common minimum
+    turn = 4.0 * math.pi * frequency
+    best, curvature = start, 0.0
+    for _ in range(20):
+        slope, curvature = _slopes(total, turn, best)
+        if curvature <= 0.0:
+            raise FitError("double wedge: its power has no minimum; a higher `ratio` or more dose may help")
+        move = -slope / curvature
+        best += float(np.clip(move, -0.5, 0.5))
+        if abs(move) < 1e-5:
+            break
+    pulls = np.array([_slopes(each, turn, best) for each in sums])
+    middle = 0.5 * (n_rows - 1)
+    rows = np.array([0.5 * (low + high - 1) for low, high in bands]) - middle
+    # weights are the curvatures, kept positive; uncertainty by the scatter of the bands' pulls
+    weight = np.maximum(pulls[:, 1], 0.0)
+    design = np.stack([np.ones_like(rows), rows])
+    normal = (design * weight) @ design.T
+    if np.linalg.det(normal) <= 0.0:
+        raise FitError("double wedge: too few rows hold an object")
+    inverse = np.linalg.inv(normal)
+    parameters = inverse @ (design @ -pulls[:, 0])
+    scores = design * (-pulls[:, 0] - weight * (parameters @ design))
+    covariance = inverse @ (scores @ scores.T) @ inverse * len(bands) / max(len(bands) - 2, 1)
+    return CentreEstimate(0.5 * (width - 1) + best + float(parameters[0]), math.sqrt(covariance[0, 0]))
+
+
+def _slopes(cross: npt.NDArray[np.complex128], turn: Doubles, centre: float) -> tuple[float, float]:
+    """First and second derivative of the power by the centre."""
+    wave = cross * np.exp(-1j * turn * centre)
+    return float((turn * wave.imag).sum()), float(-(turn**2 * wave.real).sum())
+
+
+# --------------------------------------------------------------------------------------------- scores
+
+
+def _entropy(slices: Floats) -> float:
+    low, high = np.percentile(slices, [0.05, 99.95])
+    counts, _ = np.histogram(slices, bins=256, range=(float(low), float(high) + 1e-30))
+    part = counts[counts > 0] / counts.sum()
+    return float(-(part * np.log(part)).sum())
+
+
+_SCORES: dict[str, Callable[[Floats], float]] = {
+    "entropy": _entropy,
+    "negativity": lambda slices: float(-np.minimum(slices, 0.0).mean(dtype=np.float64)),
+    "absolute": lambda slices: float(np.abs(slices).mean(dtype=np.float64)),
+}
+
+
+def centre_from_score(
+    projections: npt.NDArray[Any],
+    angles_deg: npt.ArrayLike,
+    *,
+    score: str = "negativity",
+    band: int = 16,
+    n_bands: int = 9,
+    cutoff: float = 0.4,
+    max_offset_px: float | None = None,
+) -> CentreEstimate:
+    """Return the column of the axis that gives slices of the lowest score, band by band.
+
+    Parameters
+    ----------
+    projections : array (angle, row, col)
+    angles_deg : array (angle,)
+        Half a turn or a whole one, any order.
+    score : str
+        "negativity" (sum of negative values), "absolute" (of absolute values) or "entropy" (of the histogram):
+        T. Donath, F. Beckmann and A. Schreyer, J. Opt. Soc. Am. A 23, 1048 (2006).
+    band, n_bands : int
+        Rows averaged to one sinogram, and how many of these are tried, spread over the height.
+    cutoff : float
+        Of Nyquist: slices are smoothed, as noise has negative values, too.
+    max_offset_px : float, optional
+        Largest distance of the axis from the middle column; an eighth of the width without.
+
+    Raises
+    ------
+    FitError, ShapeError, OutOfRangeError
+    """
+    pictures = _projections(projections, 8)
+    n, n_rows, width = pictures.shape
+    angles = _angles(angles_deg, n)
+    if score not in _SCORES:
+        raise OutOfRangeError(f"score {score!r}: must be one of {', '.join(_SCORES)}")
+    reach = 0.125 * width if max_offset_px is None else require_positive("max_offset", max_offset_px, "pixel")
+    mass = pictures.sum(axis=(0, 2), dtype=np.float64)
+    held = np.flatnonzero(mass > 0.2 * mass.max())
+    n_bands = min(n_bands, len(held) // band)
+    if n_bands < 3:
+        raise FitError(f"score: the object has {len(held)} rows, 3 bands of {band} are needed; choose a lower `band`")
+    starts = np.linspace(held[0], held[-1] + 1 - band, n_bands).astype(int)
+    sinograms = np.stack([pictures[:, s : s + band].mean(axis=1) for s in starts], axis=1)
+    middle = 0.5 * (width - 1)
+
+    def scores(centre: float, factor: int) -> Doubles:
+        data = sinograms[:, :, : width // factor * factor]
+        data = data.reshape(n, n_bands, width // factor, factor).mean(axis=3)
+        geometry = Geometry(angles, data.shape[2], (centre - 0.5 * (factor - 1)) / factor)
+        slices = reconstruct(data, geometry, filter_name="hann", cutoff=min(1.0, cutoff * factor), circle=False)
+        return np.array([_SCORES[score](one) for one in slices])
+
+    best, factor = middle, max(1, width // 128)
+    grid = np.arange(-reach, reach + 0.5 * factor, float(factor))
+    best += float(grid[int(np.argmin([scores(middle + d, factor).sum() for d in grid]))])
+    for step in (2.0, 0.5):
+        near = np.arange(-3, 4) * step
+        best += float(near[int(np.argmin([scores(best + d, max(1, width // 512)).sum() for d in near]))])
+    # parabolas through every band's scores about the common minimum
+    near = np.arange(-4, 5) * 0.75
+    table = np.stack([scores(best + d, max(1, width // 512)) for d in near])
+    curve, slope, _ = np.polyfit(near, table, 2)
+    common = float(curve.mean())
+    if common <= 0.0:
+        raise FitError("score: it has no minimum; try another score, a lower `cutoff` or more dose")
+    good = curve > 0.2 * common
+    centres = np.where(good, best - 0.5 * slope / np.where(good, curve, 1.0), np.nan)
+    weight = np.where(good, np.sqrt(common / np.where(good, curve, 1.0)), np.nan)
+    spread = float(np.nanstd(centres, ddof=1)) if good.sum() > 2 else np.inf
+    rows = starts + 0.5 * (band - 1)
+    deviations = np.maximum(weight * min(spread, 1.0), 1e-6)
+    return _through_bands(np.asarray(rows, np.float64), centres, deviations, 0.5 * (n_rows - 1))
