@@ -153,10 +153,6 @@ class PositionCompare:
         """Return the channels by full name."""
         return {**self.board.pvdb(prefix), **{prefix + name: pv for name, pv in self._arrays.items()}}
 
-    def close(self) -> None:
-        """Disarm."""
-        self._disarm()
-
     # puts -------------------------------------------------------------------------------------------------
 
     def _read_back(self, name: str, value: Any) -> None:
