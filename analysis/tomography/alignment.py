@@ -109,7 +109,7 @@ def align_by_mass(
     FitError, ShapeError, OutOfRangeError
     """
     pictures = _check(projections, geometry)
-    n, n_rows, width = pictures.shape
+    n_rows, width = pictures.shape[1:]
     edges = np.concatenate([pictures[:, :, :margin_px], pictures[:, :, -margin_px:]], axis=2)
     level = edges.mean(axis=(1, 2), dtype=np.float64)
     rows = pictures.sum(axis=2, dtype=np.float64) - width * level[:, None]
@@ -133,7 +133,7 @@ def align_by_mass(
 
 def _row_shifts(rows: Doubles, start: Doubles) -> Doubles:
     """Shifts dy of profiles (n, row) against their mean, by least squares, repeated."""
-    n, n_rows = rows.shape
+    n_rows = rows.shape[1]
     index = np.arange(n_rows, dtype=np.float64)
     shifts = start.astype(np.float64).copy()
     for smooth in (6.0, 3.0, 2.0, 2.0, 2.0):
@@ -152,7 +152,7 @@ def _row_shifts(rows: Doubles, start: Doubles) -> Doubles:
 
 @kernel
 def _sums(measured: Floats, model: Floats, border: int, out: Doubles, first: int, last: int) -> None:
-    """Normal equations of measured = (1 + s) model - dy model_y - dx model_x + b for each projection.
+    """Sum the normal equations of measured = (1 + s) model - dy model_y - dx model_x + b for each projection.
 
     Row k of `out` holds the 10 products of (model_y, model_x, model, 1) among themselves, the 4 with the difference,
     and the difference squared.

@@ -114,7 +114,8 @@ def _fit_motion(a: Floats, b: Floats, phi: float, shift: Doubles, smooth_px: flo
         energy, of_noise = (
             ndimage.gaussian_filter(np.square(each[:2]).sum(axis=0), 4.0 * smooth_px) for each in (design, noise)
         )
-        weight = np.clip(1.0 - float(np.median(of_noise)) / np.maximum(energy, 1e-30), 0.0, 1.0)
+        share = float(np.median(of_noise)) / np.maximum(energy, 1e-30)
+        weight = np.clip(1.0 - share, 0.0, 1.0).astype(np.float32)
         # what the unsmoothed pictures do when they move; the smoothed ones do less, and the steps would go too far
         normal = _products(design, weight, sharp)
         try:
@@ -254,10 +255,12 @@ def _through_bands(rows: Doubles, centres: Doubles, deviations: Doubles, middle:
     if good.sum() < 3:
         raise FitError(f"axis: only {int(good.sum())} bands of rows tell where it is, 3 are needed")
     x, y, sd = rows[good] - middle, centres[good], deviations[good]
-    # one wild band must not decide
-    fit = optimize.least_squares(
-        lambda p: (p[0] + p[1] * x - y) / sd, [float(np.median(y)), 0.0], loss="soft_l1", f_scale=2.0
-    )
+
+    def residuals(line: Doubles) -> Doubles:
+        return np.asarray((line[0] + line[1] * x - y) / sd, np.float64)
+
+    # soft: one wild band must not decide
+    fit = optimize.least_squares(residuals, [float(np.median(y)), 0.0], loss="soft_l1", f_scale=2.0)
     weight = 1.0 / sd**2
     design = np.stack([np.ones_like(x), x])
     covariance = np.linalg.inv((design * weight) @ design.T)
