@@ -46,6 +46,10 @@ def main() -> int:
             _load("resolution").resolution,
         ),
         "stripes": ("stripe removal, 900 angles x 2048 columns, beside algotom", _load("stripes").stripe_figures),
+        "tomography": (
+            "reconstruction and shell correlation beside algotom, astra, scikit-image and numpy",
+            _load("tomography").tomography_figures,
+        ),
         "world": ("the simulated microscope: frames/s beside the targets, photons", _load("world").world_figures),
     }
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
