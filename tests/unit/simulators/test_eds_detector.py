@@ -33,7 +33,8 @@ def electronics(times_s, energies_kev, *, paralysable=False, dead_s=0.0, fast_s=
     kept = detect(
         n, np.zeros(n, np.uint32), np.zeros(n, np.uint8), np.array(energies_kev, np.float32), np.array(times_s),
         paralysable, dead_s, fast_s, noise, 1e-3 * FANO_FACTOR * PAIR_EV, np.ones(1), np.zeros(1), shelf, 0.01, 4096,
-        np.zeros(1, np.bool_), np.full(1, -1.0), np.full(1, -1.0), np.full(1, -1, np.int64), inputs, outputs, rng, channel,
+        np.zeros(1, np.bool_), np.full(1, -1.0), np.full(1, -1.0), np.full(1, -1, np.int64), inputs, outputs, rng,
+        channel,
     )  # fmt: skip
     return channel[:kept], int(inputs[0]), int(outputs[0])
 

@@ -72,7 +72,7 @@ def test_the_yield_grows_as_z_squared_less_what_screening_takes():
 
 @pytest.mark.parametrize("element", ["Ti", "Sr", "Pd", "Pt"])
 def test_the_logarithm_is_that_of_a_screened_coulomb_field(element):
-    # Z_eff = Z q^2 a^2 / (1 + q^2 a^2) with the Thomas-Fermi radius a: L = ln(q_max a) - 1/2 for q_max a >> 1, q_z a << 1
+    # Z_eff = Z q^2 a^2 / (1 + q^2 a^2), a the Thomas-Fermi radius: L = ln(q_max a) - 1/2, if q_max a >> 1 >> q_z a
     radius_pm = 0.8853 * BOHR_PM / atomic_number(element) ** (1 / 3)
     expected = math.log(Electron(300.0).largest_transfer_per_pm * radius_pm) - 0.5
     assert logarithm(element, 0.5, 300.0) == pytest.approx(expected, rel=0.06)
@@ -164,7 +164,8 @@ def test_light_elements_lines_are_delocalised():
 
 
 def test_annular_scattering_is_close_to_rutherfords():
-    # Beyond 100 mrad a light atom screens little, and takes something away: sigma = 4 pi (gamma Z / (a0 k^2))^2 (1/t1^2 - 1/t2^2), small angles
+    # Beyond 100 mrad a light atom screens a little of sigma =
+    # 4 pi (gamma Z / (a0 k^2))^2 (1/t1^2 - 1/t2^2), small angles
     k = 2.0 * math.pi / Electron(200.0).wavelength_pm
     strength = 4.0 * math.pi * (Electron(200.0).gamma * 8 / BOHR_PM) ** 2 / k**4
     rutherford = strength * (1.0 / 0.1**2 - 1.0 / 0.2**2)

@@ -12,7 +12,7 @@ from scipy.optimize import curve_fit
 from exitwave.simulators.clock import SimClock
 from exitwave.simulators.physics.eds_events import interpolate
 from exitwave.simulators.physics.electron_bremsstrahlung import yield_pm2
-from exitwave.simulators.physics.electron_crystals import crystal
+from exitwave.simulators.physics.electron_crystals import Columns, crystal
 from exitwave.simulators.physics.electron_probe import Probe
 from exitwave.simulators.stem.column import Column, Dose
 from exitwave.simulators.stem.event_file import EventFile, Events, FrameEnd, Heading
@@ -90,20 +90,33 @@ E1, E2 = "brems 3.53-4.29", "brems 5.24-6"
 TIO = (CELL_NM / 2, CELL_NM / 2)
 
 
+def apart():
+    """Return one column of Sr at the origin and one of Ti/O far enough away for neither to see the other."""
+    foil, places = crystal("SrTiO3"), {"Sr": 0.0, "Ti/O": 0.7}
+    columns = []
+    for whole in foil.columns[:3]:
+        first = [part[:1] for part in (whole.bottom, whole.top, whole.atoms, whole.share)]
+        columns.append(Columns(whole.kind, np.array([places[whole.kind.site]]), np.zeros(1), *first))
+    return dataclasses.replace(foil, columns=columns, period_nm=None)
+
+
+APART = {"centre_nm": (0.35, 0.0), "half_nm": 0.8}
+
+
 def test_phenomenological_widths_and_heights_are_those_put_in():
-    field = build_field(request("phenomenological"), crystal("SrTiO3"))
+    field = build_field(request("phenomenological", **APART), apart())
     sr = [fitted(field, name, 0.0, 0.0) for name in (E1, E2)]
-    ti = [fitted(field, name, *TIO) for name in (E1, E2)]
+    ti = [fitted(field, name, 0.7, 0.0) for name in (E1, E2)]
     assert [one[2] for one in (*sr, *ti)] == pytest.approx([123.5, 116.0, 107.5, 100.0], abs=0.02)
     assert sr[0][0] / ti[0][0] == pytest.approx(1.38, rel=1e-3)
     assert sr[1][0] / ti[1][0] == pytest.approx(1.38, rel=1e-3)
 
 
 def test_artefact_mode_has_one_spread_and_the_published_peaks():
-    field = build_field(request("artefact"), crystal("SrTiO3"))
-    for place, site in (((0.0, 0.0), (193.0, 174.0)), (TIO, (140.0, 131.0))):
+    field = build_field(request("artefact", **APART), apart())
+    for x_nm, site in ((0.0, (193.0, 174.0)), (0.7, (140.0, 131.0))):
         for name, counts in zip((E1, E2), site, strict=True):
-            height, _, fwhm, base = fitted(field, name, *place)
+            height, _, fwhm, base = fitted(field, name, x_nm, 0.0)
             assert fwhm == pytest.approx(100.0, abs=0.02)
             assert height * field.collected[field.names.index(name)] * 1e7 == pytest.approx(counts, rel=1e-3)
             assert base == pytest.approx(0.0, abs=1e-3 * height)
