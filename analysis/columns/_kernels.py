@@ -167,8 +167,8 @@ def _accumulate(
 @kernel
 def fit_block(
     first: int, last: int, image: Image, exposure: Image, labels: Ints, start: Floats, radius: float, before: Floats,
-    neighbours: Ints, free: npt.NDArray[np.bool_], n_steps: int, settled: float, floor: float, after: Floats, changed_before: Floats,
-    changed: Floats, status: npt.NDArray[np.int32],
+    neighbours: Ints, free: npt.NDArray[np.bool_], n_steps: int, settled: float, floor: float, after: Floats,
+    changed_before: Floats, changed: Floats, status: npt.NDArray[np.int32],
 ) -> None:  # fmt: skip
     """Fit columns first to last, one by one, the others held: Fisher scoring with damping.
 

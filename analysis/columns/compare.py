@@ -128,7 +128,7 @@ def group_difference(
     if min(n0, n1) < 4:
         raise ShapeError(f"group_difference: {n0} and {n1} columns of the kinds; needs at least 4 of each")
 
-    def studentised(ones: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    def studentised(ones: Array) -> tuple[Array, Array]:
         s1, q1 = ones @ y, ones @ (y * y)
         m1, m0 = s1 / n1, (y.sum() - s1) / n0
         v1 = (q1 - n1 * m1**2) / (n1 - 1)

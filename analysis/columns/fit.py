@@ -46,7 +46,7 @@ class ColumnFit:
     @property
     def ok(self) -> npt.NDArray[np.bool_]:
         """Where the fit converged and has a finite covariance."""
-        return (self.status == 0) & np.isfinite(self.covariance[:, 1, 1])
+        return np.asarray((self.status == 0) & np.isfinite(self.covariance[:, 1, 1]))
 
     @property
     def positions(self) -> Array:
@@ -122,7 +122,8 @@ def _neighbours(positions: Array, reach: float, most: int) -> npt.NDArray[np.int
     if n == 1:
         return np.full((1, 1), -1, np.int32)
     k = min(most + 1, n)
-    distance, index = cKDTree(positions).query(positions, k=k, distance_upper_bound=reach)
+    found = cKDTree(positions).query(positions, k=k, distance_upper_bound=reach)
+    distance, index = (np.asarray(part) for part in found)
     near = np.where(np.isfinite(distance[:, 1:]), index[:, 1:], -1)
     return np.ascontiguousarray(near, dtype=np.int32)
 
@@ -255,7 +256,7 @@ def fit_columns(
 
 
 def _spacing(positions: Array, neighbour: int) -> float:
-    distance, _ = cKDTree(positions).query(positions, k=neighbour + 1)
+    distance = np.asarray(cKDTree(positions).query(positions, k=neighbour + 1)[0])
     return float(np.median(distance[:, neighbour]))
 
 
@@ -276,10 +277,10 @@ def _start(
     value = image[inside] / exposure[inside]
     sigma = width * _SIGMA_OF_FWHM
     p = 0.5 / sigma**2
-    g = np.exp(-p * ((y - where[cell, 0]) ** 2 + (x - where[cell, 1]) ** 2))
+    g: Array = np.asarray(np.exp(-p * ((y - where[cell, 0]) ** 2 + (x - where[cell, 1]) ** 2)), np.float64)
 
     def total(weights: Array) -> Array:
-        return np.bincount(cell, weights, minlength=n)
+        return np.asarray(np.bincount(cell, weights, minlength=n), np.float64)
 
     s1, sg, sgg = total(np.ones_like(g)), total(g), total(g * g)
     sv, sgv = total(value), total(g * value)

@@ -112,7 +112,7 @@ def _refine(ratio: Array, place: npt.NDArray[np.int64]) -> Array:
 
 
 def _index(frequency: Array, strength: Array, tolerance: float) -> tuple[Array, npt.NDArray[np.int64]]:
-    short = np.argsort(np.hypot(*frequency.T))[:12] if len(frequency) else []
+    short = np.argsort(np.hypot(*frequency.T))[:12]
     best: tuple[float, Array, npt.NDArray[np.int64]] | None = None
     weight = np.log(strength)
     for i in short:

@@ -39,7 +39,7 @@ class Lattice:
 def _basis(positions: Array) -> tuple[Array, Array]:
     """Return the two shortest difference vectors, not collinear, that many columns share."""
     k = min(9, len(positions))
-    distance, index = cKDTree(positions).query(positions, k=k)
+    distance, index = (np.asarray(part) for part in cKDTree(positions).query(positions, k=k))
     vectors = (positions[index[:, 1:]] - positions[:, None, :]).reshape(-1, 2)
     length = np.hypot(*vectors.T)
     nearest = float(np.median(distance[:, 1]))
@@ -69,6 +69,26 @@ def _basis(positions: Array) -> tuple[Array, Array]:
     raise FitError("fit_lattice: neighbours lie along one direction only; no basis")
 
 
+def _spread(
+    seed: int, where: Array, tree: cKDTree, a: Array, b: Array, reach: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Number columns from neighbour to neighbour; return indices and which were reached."""
+    indices, known = np.zeros((len(where), 2), np.int64), np.zeros(len(where), bool)
+    known[seed] = True
+    front = [seed]
+    while front:
+        after: list[int] = []
+        for here in front:
+            for dh, dk in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+                distance, other = tree.query(where[here] + dh * a + dk * b)
+                if distance < reach and not known[other]:
+                    known[other] = True
+                    indices[other] = indices[here] + (dh, dk)
+                    after.append(int(other))
+        front = after
+    return indices, known
+
+
 def fit_lattice(positions: npt.ArrayLike, *, tolerance: float = 0.25) -> Lattice:
     """Fit a lattice with one column per cell to positions.
 
@@ -92,22 +112,15 @@ def fit_lattice(positions: npt.ArrayLike, *, tolerance: float = 0.25) -> Lattice
     a, b = _basis(where)
     tree = cKDTree(where)
     reach = tolerance * float(np.hypot(*a))
-    indices = np.zeros((len(where), 2), np.int64)
-    known = np.zeros(len(where), bool)
-    seed = int(tree.query(where.mean(axis=0))[1])
-    known[seed] = True
-    front = [seed]
-    steps = [(1, 0), (-1, 0), (0, 1), (0, -1)]
-    while front:
-        after: list[int] = []
-        for here in front:
-            for dh, dk in steps:
-                distance, other = tree.query(where[here] + dh * a + dk * b)
-                if distance < reach and not known[other]:
-                    known[other] = True
-                    indices[other] = indices[here] + (dh, dk)
-                    after.append(int(other))
-        front = after
+    indices, known = np.zeros((len(where), 2), np.int64), np.zeros(len(where), bool)
+    # a first column that stands off the lattice reaches nobody: try the next
+    _, order = tree.query(where.mean(axis=0), k=min(12, len(where)))
+    for seed in np.atleast_1d(order):
+        found, reached = _spread(int(seed), where, tree, a, b, reach)
+        if reached.sum() > known.sum():
+            indices, known = found, reached
+        if known.sum() > len(where) // 2:
+            break
     if known.sum() < 6:
         raise FitError(f"fit_lattice: only {int(known.sum())} of {len(where)} columns follow one lattice")
     design = np.column_stack([np.ones(len(where)), indices])

@@ -55,7 +55,7 @@ def _whole(name: str, counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
     whole = np.rint(image).astype(np.int64)
     if image.ndim != 2 or (whole < 0).any() or np.abs(image - whole).max(initial=0) > 1e-3:
         raise OutOfRangeError(f"{name}: needs whole counts >= 0 (photons), correct drift without bilinear sharing")
-    return whole
+    return np.asarray(whole)
 
 
 def _mean_difference(a: Array, b: Array) -> float:

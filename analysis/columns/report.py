@@ -139,7 +139,7 @@ def _fitted(positions: Array, pixel_pm: float, options: dict[str, Any]) -> Measu
 def _radius(positions: Array) -> float:
     from scipy.spatial import cKDTree
 
-    return 0.55 * float(np.median(cKDTree(positions).query(positions, k=2)[0][:, 1]))
+    return 0.55 * float(np.median(np.asarray(cKDTree(positions).query(positions, k=2)[0])[:, 1]))
 
 
 def _readable(widths: Array) -> bool:

@@ -78,7 +78,7 @@ class EnergyAxis:
     @property
     def energies_kev(self) -> npt.NDArray[np.float64]:
         """Energy at the middle of each channel, keV, (n_channels,)."""
-        return self.offset_kev + self.gain_kev * np.arange(self.n_channels)
+        return np.asarray(self.offset_kev + self.gain_kev * np.arange(self.n_channels), np.float64)
 
     @property
     def top_kev(self) -> float:

@@ -53,8 +53,8 @@ class Events:
     def __post_init__(self) -> None:
         n = len(self.pixel)
         lengths = {len(self.channel), len(self.segment), n}
-        kinds = (self.pixel.dtype, self.channel.dtype, self.segment.dtype)
-        if len(lengths) != 1 or kinds != (np.uint32, np.uint16, np.uint8):
+        kinds = [self.pixel.dtype.name, self.channel.dtype.name, self.segment.dtype.name]
+        if len(lengths) != 1 or kinds != ["uint32", "uint16", "uint8"]:
             raise ShapeError(f"events: expected uint32, uint16, uint8 of one length, got {kinds} of {sorted(lengths)}")
         starts = self.frame_starts
         if starts.ndim != 1 or len(starts) < 2 or starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
@@ -103,7 +103,11 @@ class Events:
         count = max(last + 1, 1) if n_frames is None else n_frames
         if count <= last or numbers.min(initial=0) < 0:
             raise OutOfRangeError(f"events: frame numbers reach {last}, outside of {count} frames")
-        columns = [np.asarray(pixel, np.uint32), np.asarray(channel, np.uint16), np.asarray(segment, np.uint8)]
+        columns: list[npt.NDArray[Any]] = [
+            np.asarray(pixel, np.uint32),
+            np.asarray(channel, np.uint16),
+            np.asarray(segment, np.uint8),
+        ]
         if {len(c) for c in columns} != {len(numbers)}:
             raise ShapeError(f"events: {[len(c) for c in columns]} entries and {len(numbers)} frame numbers")
         if (np.diff(numbers) < 0).any():

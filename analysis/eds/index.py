@@ -21,16 +21,16 @@ def _sort_by_channel(
     starts: npt.NDArray[np.int64],
     ordered: npt.NDArray[np.uint32],
 ) -> None:
-    n_channels = starts.size - 1
+    n_channels: int = starts.size - 1
     for i in range(channel.size):
         starts[np.int64(channel[i]) + 1] += 1
     for c in range(n_channels):
         starts[c + 1] += starts[c]
     place = starts[:n_channels].copy()
     for i in range(channel.size):
-        c = np.int64(channel[i])
-        ordered[place[c]] = pixel[i]
-        place[c] += 1
+        own = np.int64(channel[i])
+        ordered[place[own]] = pixel[i]
+        place[own] += 1
 
 
 @kernel

@@ -80,7 +80,7 @@ def _family_shape(family: Family, axis: EnergyAxis, edges: Array) -> Array:
 
 
 def _shapes(families: Sequence[Family], axis: EnergyAxis, start: int, stop: int, beam_kev: float, order: int) -> Array:
-    edges = axis.offset_kev + axis.gain_kev * (np.arange(start, stop + 1) - 0.5)
+    edges = np.asarray(axis.offset_kev + axis.gain_kev * (np.arange(start, stop + 1) - 0.5), np.float64)
     smooth = continuum_shapes(axis.energies_kev[start:stop], beam_kev, order=order)
     return np.vstack([*(_family_shape(f, axis, edges) for f in families), *smooth])
 

@@ -138,7 +138,7 @@ def remove_pile_up(
     shifted = np.zeros(size)
     np.add.at(shifted, np.maximum(np.arange(axis.n_channels) + offset, 0), counts)
     s = fft.rfft(shifted / total)
-    t = special.lambertw(x * math.exp(x) * s) / x
+    t = np.asarray(special.lambertw(np.asarray(x * math.exp(x) * s, np.complex128))) / x
     true = fft.irfft(t, size)
     out = np.zeros(axis.n_channels)
     source = np.arange(axis.n_channels) + offset

@@ -228,9 +228,9 @@ def read_events(path: str | Path) -> tuple[Events, dict[str, float]]:
             axis = EnergyAxis(
                 int(a["n_channels"]), float(a["gain_kev"]), float(a["offset_kev"]), float(a["resolution_ev"])
             )
-            columns = [group[name][()] for name in ("pixel", "channel", "segment", "frame_starts")]
+            pixel, channel, segment, starts = (group[n][()] for n in ("pixel", "channel", "segment", "frame_starts"))
             shape = (int(a["rows"]), int(a["columns"]))
-            events = Events(*columns, shape, axis, int(a["n_segments"]))
+            events = Events(pixel, channel, segment, starts, shape, axis, int(a["n_segments"]))
             return events, {"pixel_nm": float(a["pixel_nm"]), "beam_kev": float(a["beam_kev"])}
     except (OSError, KeyError) as error:
         raise FileFormatError(f"{path.name}: not an event file ({error})") from error

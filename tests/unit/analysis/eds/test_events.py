@@ -1,0 +1,160 @@
+"""Events: what one pass counts is what a dense cube holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exitwave.analysis.eds import (
+    Accumulator,
+    ChannelIndex,
+    EnergyAxis,
+    EnergyWindow,
+    Events,
+    coverage,
+    dense_cube,
+    join_events,
+    region_spectra,
+    spectra,
+    weighted_maps,
+    window_maps,
+)
+from exitwave.analysis.errors import FileFormatError, OutOfRangeError, ShapeError
+from exitwave.analysis.io.eds_files import read_events, write_events
+
+AXIS = EnergyAxis(256, 0.04, -0.1)
+WINDOWS = (EnergyWindow(1.0, 3.0), EnergyWindow(5.0, 6.5))
+
+
+def draw(seed: int, n: int = 5000, shape: tuple[int, int] = (11, 17), frames: int = 4) -> Events:
+    rng = np.random.default_rng(seed)
+    frame = np.sort(rng.integers(0, frames, n))
+    pixel = rng.integers(0, shape[0] * shape[1], n)
+    return Events.from_frame_numbers(
+        pixel,
+        rng.integers(0, 256, n),
+        rng.integers(0, 3, n),
+        frame,
+        shape=shape,
+        axis=AXIS,
+        n_segments=3,
+        n_frames=frames,
+    )
+
+
+def by_hand(events: Events, window: EnergyWindow) -> np.ndarray:
+    energy = AXIS.energies_kev[events.channel]
+    inside = (energy >= window.low_kev - 1e-9) & (energy < window.high_kev - 1e-9)
+    return np.bincount(events.pixel[inside], minlength=11 * 17).reshape(11, 17)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), n=st.integers(0, 6000))
+def test_every_way_of_counting_agrees(seed: int, n: int) -> None:
+    events = draw(seed, n)
+    maps = window_maps(events, WINDOWS)
+    for image, window in zip(maps, WINDOWS, strict=True):
+        np.testing.assert_array_equal(image, by_hand(events, window))
+        np.testing.assert_array_equal(image, dense_cube(events, window=window).sum(axis=0))
+    np.testing.assert_array_equal(maps, ChannelIndex(events).window_maps(WINDOWS))
+    live = Accumulator(events.shape, AXIS, WINDOWS, 3)
+    for k in range(0, n, 700):
+        live.add(events.pixel[k : k + 700], events.channel[k : k + 700], events.segment[k : k + 700])
+    np.testing.assert_array_equal(live.maps, maps)
+    np.testing.assert_array_equal(live.spectra, spectra(events))
+    assert live.total.sum() == n == live.n_events
+    labels = np.arange(11 * 17).reshape(11, 17) % 4 - 1
+    regions = region_spectra(events, labels)
+    np.testing.assert_array_equal(regions.sum(), np.isin(events.pixel, np.flatnonzero(labels.ravel() >= 0)).sum())
+
+
+def test_many_events_in_threads() -> None:
+    events = draw(3, 1_600_000)
+    maps = window_maps(events, WINDOWS)
+    for image, window in zip(maps, WINDOWS, strict=True):
+        np.testing.assert_array_equal(image, by_hand(events, window))
+    assert spectra(events).sum() == len(events)
+
+
+def test_frames_join_halves_and_thinning() -> None:
+    events = draw(4)
+    joined = join_events([events.frames(0, 2), events.frames(2, 4)])
+    np.testing.assert_array_equal(joined.pixel, events.pixel)
+    np.testing.assert_array_equal(joined.frame_starts, events.frame_starts)
+    rng = np.random.default_rng(1)
+    a, b = events.halves(rng)
+    np.testing.assert_array_equal(window_maps(a, WINDOWS) + window_maps(b, WINDOWS), window_maps(events, WINDOWS))
+    assert a.n_frames == 4
+    kept = len(events.thin(0.3, rng))
+    assert abs(kept - 1500) < 5 * np.sqrt(5000 * 0.21)
+
+
+@pytest.mark.parametrize("bilinear", [False, True])
+def test_drift_is_taken_out_photon_by_photon(bilinear: bool) -> None:
+    # one photon per pixel and frame of a ramp, the picture displaced by whole pixels
+    rows, cols = 24, 30
+    truth = np.add.outer(np.arange(rows), np.arange(cols)) % 3
+    shifts = np.array([[0, 0], [2, -3], [-1, 4]])
+    pixel, frame = [], []
+    for number, (dy, dx) in enumerate(shifts):
+        y, x = np.indices((rows, cols))
+        ys, xs = y - dy, x - dx
+        inside = (ys >= 0) & (ys < rows) & (xs >= 0) & (xs < cols)
+        counts = np.where(inside, truth[np.clip(ys, 0, rows - 1), np.clip(xs, 0, cols - 1)], 0)
+        where = np.repeat(np.arange(rows * cols), counts.ravel())
+        pixel.append(where)
+        frame.append(np.full(where.size, number))
+    every = np.concatenate(pixel)
+    events = Events.from_frame_numbers(
+        every, np.full(every.size, 50), np.zeros(every.size), np.concatenate(frame), shape=(rows, cols), axis=AXIS
+    )
+    image = window_maps(events, [EnergyWindow(1.0, 3.0)], shifts_px=shifts, bilinear=bilinear)[0]
+    seen = coverage((rows, cols), 3, shifts, bilinear=bilinear)
+    np.testing.assert_allclose(image, truth * seen, atol=1e-5)
+    assert seen.max() == 3
+    assert seen.min() == 1
+
+
+def test_bilinear_shares_a_photon() -> None:
+    events = Events.from_frame_numbers([5 * 17 + 8], [50], [0], [0], shape=(11, 17), axis=AXIS)
+    image = window_maps(events, [EnergyWindow(1.0, 3.0)], shifts_px=[[0.25, -0.5]], bilinear=True)[0]
+    np.testing.assert_allclose(image[4:6, 8:10], [[0.125, 0.125], [0.375, 0.375]], atol=1e-6)
+    assert image.sum() == pytest.approx(1.0)
+
+
+def test_bad_input_is_named() -> None:
+    events = draw(5)
+    with pytest.raises(OutOfRangeError, match="outside the detector's range"):
+        window_maps(events, [EnergyWindow(9.0, 20.0)])
+    with pytest.raises(OutOfRangeError, match="overlaps"):
+        window_maps(events, [EnergyWindow(1.0, 3.0), EnergyWindow(2.0, 4.0)])
+    with pytest.raises(OutOfRangeError, match="upper end"):
+        EnergyWindow(3.0, 1.0)
+    with pytest.raises(ShapeError, match="one .dy, dx. per frame"):
+        window_maps(events, WINDOWS, shifts_px=[[0, 0]])
+    with pytest.raises(ShapeError, match=r"\(lines, 256\)"):
+        weighted_maps(events, np.ones((2, 5), np.float32))
+    with pytest.raises(OutOfRangeError, match="GB"):
+        dense_cube(events, most_bytes=1000)
+    with pytest.raises(OutOfRangeError, match="lie outside"):
+        Events.from_frame_numbers([187], [0], [0], [0], shape=(11, 17), axis=AXIS)
+    live = Accumulator((11, 17), AXIS, WINDOWS)
+    with pytest.raises(OutOfRangeError, match="photons lie outside"):
+        live.add(np.array([0], np.uint32), np.array([999], np.uint16), np.array([0], np.uint8))
+    assert live.n_events == 0
+
+
+def test_event_files_come_back(tmp_path: Path) -> None:
+    events = draw(6)
+    write_events(tmp_path / "e.h5", events, pixel_nm=0.01, beam_kev=200.0)
+    back, extra = read_events(tmp_path / "e.h5")
+    for name in ("pixel", "channel", "segment", "frame_starts"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(events, name))
+    assert (back.shape, back.axis, extra) == (events.shape, AXIS, {"pixel_nm": 0.01, "beam_kev": 200.0})
+    (tmp_path / "no.h5").write_text("no")
+    with pytest.raises(FileFormatError, match="not an event file"):
+        read_events(tmp_path / "no.h5")
