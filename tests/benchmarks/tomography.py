@@ -86,7 +86,7 @@ def _astra(
 def _fbp(size: int, views: int, repeats: int, slices: int = SLICES) -> Figures:
     """Seconds per slice and rms errors of direct and gridded back-projection with the plain ramp."""
     ellipses = _ellipses()
-    angles = np.arange(views) * (180.0 / views)
+    angles = np.linspace(0.0, 180.0, views, endpoint=False)
     centre = 0.5 * (size - 1)
     bodies = ellipses.shepp_logan(0.48 * size)
     one = ellipses.sinogram(bodies, angles, np.arange(size) - centre)
@@ -139,13 +139,13 @@ def _fbp(size: int, views: int, repeats: int, slices: int = SLICES) -> Figures:
 def _sirt(size: int = 512, views: int = 180, repeats: int = 1) -> Figures:
     """SIRT with as many iterations as astra's, on as many slices as fit side by side."""
     ellipses = _ellipses()
-    angles = np.arange(views) * (180.0 / views)
+    angles = np.linspace(0.0, 180.0, views, endpoint=False)
     centre = 0.5 * (size - 1)
     bodies = ellipses.shepp_logan(0.48 * size)
     one = ellipses.sinogram(bodies, angles, np.arange(size) - centre)
     stack = np.ascontiguousarray(np.repeat(one[:, None], SLICES, axis=1))
     geometry = Geometry(angles, size, centre)
-    options = {"iterations": SIRT_ITERATIONS, "nonnegative": False, "circle": False}
+    options: dict[str, Any] = {"iterations": SIRT_ITERATIONS, "nonnegative": False, "circle": False}
     work: dict[str, Callable[[], Any]] = {
         "ours": lambda: reconstruct(stack, geometry, "sirt", **options)[0],
         "alone": lambda: reconstruct(stack[:, :1], geometry, "sirt", **options)[0],
@@ -186,12 +186,12 @@ def _fsc(size: int = 256, repeats: int = 5) -> Figures:
     """Shell correlation of two volumes without a mask, as the script has none, and with one."""
     random = np.random.default_rng(1)
     signal = random.normal(size=(size, size, size)).astype(np.float32)
-    halves = [signal + random.normal(size=signal.shape).astype(np.float32) for _ in range(2)]
+    first, second = (signal + random.normal(size=signal.shape).astype(np.float32) for _ in range(2))
     seconds, found = _rounds(
         {
-            "ours": lambda: fourier_shell_correlation(*halves, 1.0, mask="none").correlation,
-            "masked": lambda: fourier_shell_correlation(*halves, 1.0).correlation,
-            "numpy": lambda: numpy_shell_correlation(*halves),
+            "ours": lambda: fourier_shell_correlation(first, second, 1.0, mask="none").correlation,
+            "masked": lambda: fourier_shell_correlation(first, second, 1.0).correlation,
+            "numpy": lambda: numpy_shell_correlation(first, second),
         },
         repeats,
     )
@@ -209,7 +209,7 @@ def _memory(size: int = 2048, memory_gb: float = 2.0) -> Figures:
 
     The source is a sparse file of all the projections; only the rows of the pieces are in it.
     """
-    geometry = Geometry(np.arange(size) * (180.0 / size), size, 0.5 * (size - 1))
+    geometry = Geometry(np.linspace(0.0, 180.0, size, endpoint=False), size, 0.5 * (size - 1))
     result: Figures = {}
     with tempfile.TemporaryDirectory() as folder, h5py.File(Path(folder) / "in.h5", "w") as file:
         source = file.create_dataset("p", (size, size, size), np.float32)  # contiguous, never filled: reads as zeros
