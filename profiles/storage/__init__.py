@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from exitwave.profiles.storage.frames import FramesMissingError
     from exitwave.profiles.storage.history import JournalReader, Run, find_run, read_journal, runs
     from exitwave.profiles.storage.journal import Journal
+    from exitwave.profiles.storage.mosaic import Mosaic, open_mosaic
     from exitwave.profiles.storage.paths import DataFolder, check_free, check_writable, data_folder
     from exitwave.profiles.storage.publisher import Publisher, consume
     from exitwave.profiles.storage.reader import RunReader, connect_catalog, iter_documents, open_run
@@ -50,6 +51,7 @@ _HOMES = {
     "exporter": ("ExportFormatError", "TomogramExporter", "export_tomogram"),
     "frames": ("FramesMissingError",),
     "journal": ("Journal",),
+    "mosaic": ("Mosaic", "open_mosaic"),
     "paths": ("DataFolder", "check_free", "check_writable", "data_folder"),
     "publisher": ("Publisher", "consume"),
     "reader": ("RunReader", "connect_catalog", "iter_documents", "open_run"),
@@ -73,6 +75,7 @@ __all__ = [
     "JournalEncodingError",
     "JournalError",
     "JournalReader",
+    "Mosaic",
     "NoTomogramError",
     "Publisher",
     "Run",
@@ -99,6 +102,7 @@ __all__ = [
     "find_run",
     "forwarder_status",
     "iter_documents",
+    "open_mosaic",
     "open_run",
     "open_tomogram",
     "read_journal",

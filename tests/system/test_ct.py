@@ -37,8 +37,9 @@ def _is_whole(beamline: Beamline, uid: str, asked: np.ndarray) -> None:
         assert tomogram.frames is not None
         assert tomogram.frames.shape == (len(asked), SIZE, SIZE)
         assert len(np.unique(tomogram.index)) == len(asked)
-        # The encoder repeats to three of its steps of 1e-6 deg; the drive stands within the same.
-        np.testing.assert_allclose(tomogram.angles_deg, asked[tomogram.index], atol=1e-3)
+        # At rest the encoder repeats to some steps of 1e-6 deg; at a few deg/s the drive lags and leads by mdeg.
+        flies = tomogram.start["tomography"]["mode"] == "fly"
+        np.testing.assert_allclose(tomogram.angles_deg, asked[tomogram.index], atol=0.02 if flies else 1e-4)
 
 
 @pytest.mark.timeout(120)

