@@ -78,11 +78,6 @@ class FourierPlan:
         self._scale_x = scale.astype(np.float32)
         self._scale_z = (scale / self._length).astype(np.float32)
 
-    @property
-    def bytes_per_pair(self) -> int:
-        """Memory (bytes) that a pair of slices in work takes beyond its data and result."""
-        return 8 * int(self._factor.size + self._side**2 + self._side * self._size)
-
     def __call__(self, sinograms: Array32, out: Array32) -> None:
         """Reconstruct sinograms (slice, angle, column) into `out` (slice, z, x), two by two."""
         pairs = (len(sinograms) + 1) // 2
