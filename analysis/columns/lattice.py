@@ -72,7 +72,7 @@ def _basis(positions: Array) -> tuple[Array, Array]:
 def _spread(
     seed: int, where: Array, tree: cKDTree, a: Array, b: Array, reach: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Number columns from neighbour to neighbour; return indices and which were reached."""
+    """Return indices, spread from neighbour to neighbour, and which columns were reached."""
     indices, known = np.zeros((len(where), 2), np.int64), np.zeros(len(where), bool)
     known[seed] = True
     front = [seed]

@@ -39,6 +39,7 @@ def main() -> int:
         "overhead": ("a radiograph and a triggered point beyond their exposures", control.overhead_figures),
         "flat": ("flat correction, 2048 x 2048, beside numpy and algotom", _load("correction").measure_flat_correction),
         "ct": ("exposure over elapsed time of fly and step tomography, 2048 x 2048", _load("ct").ct_figures),
+        "eds": ("events, live sums and columns, beside exspy and atomap", _load("eds").eds_figures),
         "journal": ("documents through journal and RunEngine", journal.journal_figures),
         "tiled": ("a scan with Tiled killed, beside one with Tiled up", journal.tiled_down_figures),
         "resolution": (
@@ -49,6 +50,10 @@ def main() -> int:
         "tomography": (
             "reconstruction and shell correlation beside algotom, astra, scikit-image and numpy",
             _load("tomography").tomography_figures,
+        ),
+        "xanes": (
+            "edge maps and linear combinations beside loops, numpy and scipy; memory at 60 x 2048 x 2048",
+            _load("xanes").xanes_figures,
         ),
         "world": ("the simulated microscope: frames/s beside the targets, photons", _load("world").world_figures),
     }

@@ -1,4 +1,4 @@
-"""Events and columns beside exspy and atomap, in one run. Peers come with the ``bench`` extra; without one, it says so."""
+"""Events and columns beside exspy and atomap, in one run. Peers come with the ``bench`` extra; it says if one lacks."""
 
 from __future__ import annotations
 

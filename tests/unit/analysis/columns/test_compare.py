@@ -24,6 +24,7 @@ from exitwave.analysis.columns import (
     object_function,
     paired_difference,
     radiation_logarithm,
+    thinning_null,
     width_on_intensity,
 )
 from exitwave.analysis.eds import EnergyWindow
@@ -50,11 +51,11 @@ def test_p_values_are_uniform_where_nothing_is() -> None:
 
 
 def test_p_values_of_whole_fits_are_uniform(scene: Make) -> None:
-    """Unequal counts in the windows, one point spread, 20 columns: fits and permutation, 150 times."""
+    """Unequal counts in the windows, one point spread, 20 columns: fits and permutation, 100 times."""
     a, b = scene((4, 5), height=(103.0, 103.0)), scene((4, 5), height=(84.0, 84.0), pedestal=75.0)
     rng = np.random.default_rng(32)
     p = []
-    for _ in range(150):
+    for _ in range(100):
         fits = [fit_columns(rng.poisson(s.expected), s.positions) for s in (a, b)]
         p.append(paired_difference(fits[0].fwhm, fits[1].fwhm, rng=rng, permutations=499, resamples=10).p_value)
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -158,8 +159,6 @@ def test_regression_and_bad_input() -> None:
     with pytest.raises(ShapeError, match="at least 4"):
         paired_difference([1.0, 2.0], [1.0, 2.0], rng=rng)
     with pytest.raises(OutOfRangeError, match="whole counts"):
-        from exitwave.analysis.columns import thinning_null
-
         thinning_null(np.full((20, 20), 0.5), np.ones((20, 20)), lambda c: c[0], rng=rng)
 
 

@@ -134,7 +134,7 @@ def test_bad_input_is_named() -> None:
         window_maps(events, [EnergyWindow(1.0, 3.0), EnergyWindow(2.0, 4.0)])
     with pytest.raises(OutOfRangeError, match="upper end"):
         EnergyWindow(3.0, 1.0)
-    with pytest.raises(ShapeError, match="one .dy, dx. per frame"):
+    with pytest.raises(ShapeError, match=r"one \(dy, dx\) per frame"):
         window_maps(events, WINDOWS, shifts_px=[[0, 0]])
     with pytest.raises(ShapeError, match=r"\(lines, 256\)"):
         weighted_maps(events, np.ones((2, 5), np.float32))
