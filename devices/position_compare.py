@@ -49,6 +49,16 @@ class CompareWindow:
         return self.start_deg + (self.num_pulses - 1) * self.step_deg
 
 
+class _PulseStatus(FirstStatus):
+    """The pulses of one pass. It may fail after the pass was given up, and then stops nothing.
+
+    ophyd stops the device of a status that fails; by then the box may be armed for the next pass.
+    """
+
+    def _handle_failure(self) -> None:
+        return None
+
+
 class PositionCompare(Device):
     """Position compare of a Zebra: pulses at positions of encoder 1, and the positions captured with them.
 
@@ -213,7 +223,7 @@ class PositionCompare(Device):
         window = self.window
         if window is None:
             raise PositionCompareError(f"{self.name}: prepare(CompareWindow(...)) comes before kickoff")
-        status = FirstStatus(self)
+        status = _PulseStatus(self)
         wanted, record = window.num_pulses, self.axis_record.get()
         done_moving = self._axis_signal("DMOV")
         moved = threading.Event()

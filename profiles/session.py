@@ -47,6 +47,8 @@ class Session:
         Where journal, frames and catalog lie.
     namespace : dict
         What a user finds under its name: devices, plans, ``RE``, ``catalog``, ``open_run``.
+    exporter : TomogramExporter
+        Writes tomograms whose plan named an output file, when their runs end.
     ready_after_s : float
         Time from the end of the imports until everything was connected and wired.
     """
@@ -56,6 +58,7 @@ class Session:
     RE: RunEngine
     data: DataFolder
     namespace: dict[str, Any] = field(default_factory=dict)
+    exporter: Any = None
     ready_after_s: float = 0.0
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -225,7 +228,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     baseline = [beamline.devices[name] for name in beamline.profile.devices if _in_baseline(beamline.devices[name])]
     run_engine.preprocessors.append(SupplementalData(baseline=baseline))
 
-    session = Session(beamline, instrument, run_engine, data)
+    session = Session(beamline, instrument, run_engine, data, exporter=exporter)
     session.namespace = {
         **beamline.devices,
         "RE": run_engine,

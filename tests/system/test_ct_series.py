@@ -1,0 +1,121 @@
+"""Series of tomograms, mosaics, sample lists, the alignment of the axis, and export, against the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exitwave.analysis.io import open_series
+from exitwave.analysis.registration import register
+from exitwave.profiles.storage import open_mosaic
+
+from .conftest import Beamline
+
+SENSOR = 2048
+FEW: dict[str, Any] = {"num_flats": 2, "num_darks": 2}
+
+
+@pytest.fixture(autouse=True)
+def whole_sensor_afterwards(beamline: Beamline):
+    """Leave the camera and the stage as they were."""
+    yield
+    beamline.hr_camera.set_region()
+    beamline.sample.theta.set(0.0).wait(timeout=30)
+
+
+def _region(beamline: Beamline, width: int, height: int) -> None:
+    beamline.hr_camera.set_region((SENSOR - width) // 2, (SENSOR - height) // 2, width, height)
+
+
+@pytest.mark.timeout(120)
+def test_a_snaked_series_turns_back_and_forth_and_shares_its_references(beamline: Beamline) -> None:
+    _region(beamline, 128, 128)
+    uids = beamline.RE(beamline.ct.time_series(3, 0, 90, 30, exposure_s=0.4, **FEW))
+    assert len(uids) == 3
+    senses = []
+    for place, uid in enumerate(uids):
+        with beamline.open_tomogram(uid) as tomogram:
+            assert tomogram.complete
+            assert tomogram.flats is not None
+            assert tomogram.darks is not None
+            assert tomogram.start["series"]["index"] == place
+            senses.append(np.sign(tomogram.times_s[-1] - tomogram.times_s[0]))
+    assert senses == [1, -1, 1]
+
+
+@pytest.mark.timeout(120)
+def test_samples_are_taken_one_after_the_other_where_they_are(beamline: Beamline) -> None:
+    _region(beamline, 128, 128)
+    places = [{"name": "one", "x_um": 3.0, "y_um": 1.0}, {"name": "two", "x_um": -4.0, "y_um": 0.0}]
+    uids = beamline.RE(beamline.ct.sample_list(places, 0, 180, 4, mode="step", exposure_s=0.2, **FEW))
+    for uid, place in zip(uids, places, strict=True):
+        run = beamline.open_run(uid)
+        assert run.start["sample"] == place["name"]
+        np.testing.assert_allclose(run.to_xarray()["hr_camera_sample_x"].values, place["x_um"], atol=0.01)
+    for axis in (beamline.sample.x, beamline.sample.y):
+        axis.set(0.0).wait(timeout=30)
+
+
+@pytest.mark.timeout(120)
+def test_tiles_side_by_side_are_what_a_larger_field_shows(beamline: Beamline) -> None:
+    overlap, tile = 0.25, 256
+    _region(beamline, tile, tile)
+    plan = beamline.ct.mosaic_tomography(2, 2, 0, 180, 2, overlap=overlap, mode="step", exposure_s=2.0, **FEW)
+    uids = beamline.RE(plan)
+    with open_mosaic(uids[0], data=beamline.session.data) as mosaic:
+        stitched = mosaic.transmission(0)
+    side = round(tile * (2 - overlap))
+    assert stitched.shape == (side, side)
+    _region(beamline, side, side)
+    (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 2, exposure_s=2.0, **FEW))
+    with beamline.open_tomogram(uid) as whole:
+        frames: Any = whole.frames
+        flats: Any = whole.flats
+        darks: Any = whole.darks
+        dark = darks[:].mean(0)
+        direct = (frames[0] - dark) / (flats[:].mean(0) - dark)
+    # A tile in the wrong place is off by half of the picture; the sample drifts and jitters by tens of nm.
+    shift = register(direct.astype(np.float32), stitched, max_shift_px=40)
+    assert np.hypot(shift.dy, shift.dx) < 8
+    assert np.corrcoef(direct.ravel(), stitched.ravel())[0, 1] > 0.5
+
+
+@pytest.mark.timeout(180)
+def test_the_rotation_axis_comes_to_the_middle_of_the_camera(beamline: Beamline) -> None:
+    _region(beamline, 1024, 1024)
+    x = beamline.sample.x
+    x.set(2.0).wait(timeout=30)
+    (uid,) = beamline.RE(beamline.ct.align_rotation_axis(exposure_s=5.0, num_frames=2, num_flats=4, num_darks=2))
+    found = beamline.open_run(uid).to_xarray("rotation_axis")
+    centre = found["sample_axis_result_centre"].values
+    assert abs(centre[-1] - 511.5) <= 0.1
+    assert abs(centre[0] - 511.5) > 10, "it stood there before: nothing was tested"
+    # What the plan says and what two pictures of its own say agree.
+    assert found["sample_axis_result_centre_sd"].values[-1] < 0.1
+    _region(beamline, 512, 512)
+    (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 2, exposure_s=0.2, num_flats=0, num_darks=0))
+    with beamline.open_tomogram(uid) as tomogram:
+        assert tomogram.centre_px == pytest.approx(255.5, abs=0.1)
+        tilt_deg = tomogram.tilt_deg
+    assert tilt_deg is not None
+    # Where the axis is seen leaning less than its uncertainty, the truth must be near, too.
+    truth_deg = np.degrees(1e-3 * beamline.truth["axis_tilt_mrad"])
+    sd = float(found["sample_axis_result_tilt_sd"].values[-1])
+    assert abs(abs(tilt_deg) - abs(truth_deg)) < max(0.01, 4 * sd)
+    x.set(0.0).wait(timeout=30)
+
+
+@pytest.mark.timeout(120)
+def test_a_tomogram_is_exported_when_its_run_ends(beamline: Beamline, tmp_path: Path) -> None:
+    _region(beamline, 128, 128)
+    path = tmp_path / "out.nxs"
+    (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 6, exposure_s=0.2, output=path, **FEW))
+    beamline.session.exporter.close()
+    with open_series(path) as series, beamline.open_tomogram(uid) as tomogram:
+        np.testing.assert_array_equal(series.angles_deg, tomogram.angles_deg)
+        frames: Any = tomogram.frames
+        np.testing.assert_array_equal(series.frames[3], frames[3])
+        assert series.pixel_nm == pytest.approx(tomogram.pixel_nm)
