@@ -1,17 +1,81 @@
 """Parallel-beam tomography: where the rays went, projection, reconstruction, and what comes before it."""
 
+from exitwave.analysis.tomography.alignment import Alignment, align_by_mass, align_projections, remove_unobservable
+from exitwave.analysis.tomography.centre import (
+    AxisEstimate,
+    CentreEstimate,
+    axis_from_pairs,
+    centre_from_mass,
+    centre_from_score,
+    centre_from_wedge,
+)
+from exitwave.analysis.tomography.fiducials import FiducialSolution, find_beads, solve_fiducials, track_fiducials
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
+from exitwave.analysis.tomography.phase import DepthOfFocusWarning, depth_of_focus_warning, paganin
 from exitwave.analysis.tomography.projector import backproject, project
 from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct
+from exitwave.analysis.tomography.segmentation import (
+    Fraction,
+    Label,
+    Shell,
+    compare_labels,
+    envelope,
+    material_level,
+    segment,
+    void_fraction_by_depth,
+    void_fraction_counted,
+    void_fraction_from_halves,
+    void_fraction_integrated,
+)
+from exitwave.analysis.tomography.stripes import (
+    remove_all_stripes,
+    remove_dead_stripes,
+    remove_large_stripes,
+    remove_stripes_filtering,
+    remove_stripes_sorting,
+)
 from exitwave.analysis.tomography.to_file import reconstruct_to_file
 
 __all__ = [
     "METHODS",
+    "Alignment",
+    "AxisEstimate",
+    "CentreEstimate",
+    "DepthOfFocusWarning",
+    "FiducialSolution",
+    "Fraction",
     "Geometry",
+    "Label",
     "Reconstruction",
+    "Shell",
+    "align_by_mass",
+    "align_projections",
     "angular_weights",
+    "axis_from_pairs",
     "backproject",
+    "centre_from_mass",
+    "centre_from_score",
+    "centre_from_wedge",
+    "compare_labels",
+    "depth_of_focus_warning",
+    "envelope",
+    "find_beads",
+    "material_level",
+    "paganin",
     "project",
     "reconstruct",
     "reconstruct_to_file",
+    "remove_all_stripes",
+    "remove_dead_stripes",
+    "remove_large_stripes",
+    "remove_stripes_filtering",
+    "remove_stripes_sorting",
+    "remove_unobservable",
+    "segment",
+    "solve_fiducials",
+    "track_fiducials",
+    "void_fraction_by_depth",
+    "void_fraction_counted",
+    "void_fraction_from_halves",
+    "void_fraction_integrated",
 ]

@@ -159,7 +159,7 @@ def track_fiducials(
         for k in range(len(angles)):
             _assign(again, k, np.arange(len(tracks)), predicted[:, k], spots[k], gate)
         tracks = again
-    return tracks
+    return np.asarray(tracks, np.float64)
 
 
 def _assign(
@@ -176,8 +176,8 @@ def _assign(
 
 
 def _predict(geometry: Geometry, positions: Doubles, middle: float) -> Doubles:
-    c, s = (f(math.radians(geometry.tilt_deg)) for f in (math.cos, math.sin))
-    u = positions[:, :1] * geometry.cosines + positions[:, 1:2] * geometry.sines
+    c, s = math.cos(math.radians(geometry.tilt_deg)), math.sin(math.radians(geometry.tilt_deg))
+    u: Doubles = positions[:, :1] * geometry.cosines + positions[:, 1:2] * geometry.sines
     v = positions[:, 2:]
     rows = middle + v * c - u * s + geometry.dy
     return np.asarray(np.stack([rows, geometry.centre + u * c + v * s + geometry.dx], axis=2), np.float64)
