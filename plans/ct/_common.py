@@ -20,9 +20,9 @@ from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures
 from exitwave.plans.pure.tomography import Tomography, estimated_s
 from exitwave.plans.runs import run_with_beam, start_metadata
-from exitwave.plans.stubs import check_light, count_beam, take_darks, take_flats
+from exitwave.plans.stubs import check_light, count_beam, set_binning, set_region, take_darks, take_flats
 
-__all__ = ["Ledger", "Scan", "axis_figures", "check_output", "run_tomography"]
+__all__ = ["Ledger", "Scan", "axis_figures", "check_output", "restore_state", "run_tomography"]
 
 COLLECT_S = 0.5
 BEAM_S = 10.0
@@ -193,6 +193,43 @@ class Scan:
         )
 
 
+def _state_signals(instrument: Instrument) -> dict[str, Any]:
+    """Return what a tomogram stands on and a scan changes, by name: what `restore_state` brings back."""
+    sample, cam = instrument.microscope.sample, instrument.microscope.camera.cam
+    return {
+        "x_um": sample.x.user_setpoint,
+        "y_um": sample.y.user_setpoint,
+        "z_um": sample.z.user_setpoint,
+        "theta_velocity_deg_s": sample.theta.velocity,
+        "y_velocity_um_s": sample.y.velocity,
+        "y_acceleration_s": sample.y.acceleration,
+        **{name: getattr(cam, name) for name in ("min_x", "min_y", "size_x", "size_y", "bin_x", "bin_y")},
+    }
+
+
+def _read_state(instrument: Instrument) -> MsgGenerator[dict[str, float]]:
+    state = {}
+    for name, signal in _state_signals(instrument).items():
+        state[name] = float((yield from bps.rd(signal, default_value=0.0)))
+    return state
+
+
+def restore_state(instrument: Instrument, state: Mapping[str, float]) -> MsgGenerator[None]:
+    """Bring sample, velocities, region and binning back to what a tomogram began with.
+
+    A process that was killed may have left the sample out of the field, or the axis at a scan's velocity.
+    """
+    sample, camera = instrument.microscope.sample, instrument.microscope.camera
+    yield from bps.mv(
+        sample.theta.velocity, state["theta_velocity_deg_s"],
+        sample.y.velocity, state["y_velocity_um_s"],
+        sample.y.acceleration, state["y_acceleration_s"],
+    )  # fmt: skip
+    yield from bps.mv(sample.x, state["x_um"], sample.y, state["y_um"], sample.z, state["z_um"])
+    yield from set_binning(camera, int(state["bin_x"]), int(state["bin_y"]))
+    yield from set_region(camera, *(int(state[name]) for name in ("min_x", "min_y", "size_x", "size_y")))
+
+
 def _axis_hint(instrument: Instrument) -> MsgGenerator[dict[str, Any]]:
     """Return where the last alignment of this session says the axis is, in columns of the frames now taken."""
     microscope = instrument.microscope
@@ -271,6 +308,7 @@ def run_tomography(
         for angle in (min(work.angles_deg), max(work.angles_deg)):
             sample.y.check_value(y_um + work.rise_um(angle))
     axis_hint = yield from _axis_hint(instrument)
+    state = yield from _read_state(instrument)
     eta_s = estimated_s(work, rotation, camera.readout_s)
     scan = Scan(instrument, work, Ledger(work.angles, work.tolerance_deg), rotation, y_um)
 
@@ -310,6 +348,7 @@ def run_tomography(
             "tomography": work.describe(),
             "estimated_s": round(eta_s, 1),
             "beam_monitor": {"intensity": instrument.i0.current.name, "ring": instrument.ring.current.name},
+            "state": state,
             **axis_hint,
             **({"output": output} if output else {}),
             **(md or {}),

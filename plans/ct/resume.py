@@ -8,7 +8,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
-from exitwave.plans.ct._common import check_output
+from exitwave.plans.ct._common import check_output, restore_state
 from exitwave.plans.ct.fly import run_fly
 from exitwave.plans.ct.step import run_steps
 from exitwave.plans.instrument import Instrument
@@ -18,6 +18,8 @@ from exitwave.plans.stubs import beam_off
 
 __all__ = ["make_safe", "resume"]
 
+SAME_ENERGY = 2e-4
+"""Of the energy: what the monochromator lets through at once."""
 _REFERENCE_KEYS = ("sample", "proposal", "operator", "rotation_axis", "series", "mosaic", "references_from")
 
 
@@ -31,8 +33,8 @@ def resume(
 ) -> MsgGenerator[str]:
     """Acquire the angles that a tomogram lacks, in a run of its own that names the first one (``resumes``).
 
-    First what an interruption may have left running is stopped and the shutters are closed: a process that was
-    killed could not. Then the journal and the frames that its documents name tell which angles are missing. A fly
+    First what an interruption may have left running is stopped and the shutters are closed, and sample, velocities and
+    region go back to what the first run began with: a process that was killed could not do so. Then the journal and the frames that its documents name tell which angles are missing. A fly
     scan's gaps are flown, a step scan's taken in the order they had.
 
     Parameters
@@ -54,14 +56,17 @@ def resume(
     Raises
     ------
     PlanInputError
-        The session knows no earlier runs, or the run is no tomogram.
+        The session knows no earlier runs, the run is no tomogram, or the photon energy is another one now.
     """
     if instrument.tomograms is None:
         raise PlanInputError("resume: this session does not know earlier runs; open it with open_session")
     progress = instrument.tomograms.progress(uid)
     first = progress.start
     work = Tomography.from_description(first.get("tomography", {}))
+    yield from _check_energy(instrument, first)
     yield from make_safe(instrument)
+    if "state" in first:
+        yield from restore_state(instrument, first["state"])
     if not progress.missing:
         return str(first["uid"])
     darks = (0 if progress.has_darks else work.num_darks) if num_darks is None else num_darks
@@ -79,6 +84,15 @@ def resume(
             md={**inherited, **(md or {}), "resumes": str(first["uid"])},
         )
     )
+
+
+def _check_energy(instrument: Instrument, first: Mapping[str, Any]) -> MsgGenerator[None]:
+    before = first.get("energy_kev")
+    now = float((yield from bps.rd(instrument.microscope.energy, default_value=before or 8.0)))
+    if before is not None and abs(now - before) > SAME_ENERGY * before:
+        raise PlanInputError(
+            f"resume: the photon energy is {now:.5g} keV and was {before:.5g} keV; set_energy({before:.6g}) first"
+        )
 
 
 def make_safe(instrument: Instrument) -> MsgGenerator[None]:

@@ -30,10 +30,10 @@ def ct_figures(fly_exposure_s: float = 0.05, fly_num: int = 200, step_num: int =
         with open_session("bl18b", data=DataFolder(Path(name)), simulator=simulator, services=False) as session:
             ct = session.namespace["ct"]
             none: dict[str, Any] = {"num_flats": 0, "num_darks": 0}
-            (fly,) = session.RE(ct.fly_tomography(0, 0.1 * fly_num, fly_num, exposure_s=fly_exposure_s, **none))
-            (step,) = session.RE(ct.step_tomography(0, 0.2 * step_num, step_num, exposure_s=1.0, **none))
-            fly_duty, fly_lost = _duty(session.open_run(fly), fly_num, fly_exposure_s)
-            step_duty, step_lost = _duty(session.open_run(step), step_num, 1.0)
+            fly: Any = session.RE(ct.fly_tomography(0, 0.1 * fly_num, fly_num, exposure_s=fly_exposure_s, **none))
+            step: Any = session.RE(ct.step_tomography(0, 0.2 * step_num, step_num, exposure_s=1.0, **none))
+            fly_duty, fly_lost = _duty(session.open_run(fly[0]), fly_num, fly_exposure_s)
+            step_duty, step_lost = _duty(session.open_run(step[0]), step_num, 1.0)
     return {
         "duty_fly_50ms": fly_duty,
         "duty_step_1s": step_duty,

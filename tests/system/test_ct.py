@@ -128,7 +128,7 @@ def test_a_lost_frame_is_reported_by_a_fly_scan_and_taken_by_a_resume(beamline: 
 @pytest.mark.parametrize("mode", ["fly", "step"])
 def test_a_beam_dump_ends_the_run_and_resume_completes_it(beamline: Beamline, mode: str) -> None:
     num = 60 if mode == "fly" else 24
-    dumped = []
+    dumped: list[Any] = []
 
     def dump(name: str, doc: dict[str, Any]) -> None:
         if name == "stream_datum" and not dumped and doc["indices"]["stop"] >= 6 and doc["seq_nums"]["stop"] > 6:

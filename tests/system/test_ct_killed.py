@@ -78,6 +78,8 @@ def test_no_angle_is_taken_twice_and_none_is_missing(beamline: Beamline, mode: s
     assert beamline.open_run(again).start["resumes"] == uid
     assert beamline.open_run(again).start["num_points"] == NUM - len(taken), "taken again, or not enough"
     assert beamline.open_run(again).start["sample"] == "killed"
+    # It was killed at the velocity of its scan.
+    assert beamline.sample.theta.velocity.get(use_monitor=False) == pytest.approx(30.0)
     asked = np.arange(NUM) * 180.0 / NUM
     with beamline.open_tomogram(uid) as whole:
         assert whole.complete

@@ -49,7 +49,10 @@ def test_a_snaked_series_turns_back_and_forth_and_shares_its_references(beamline
 @pytest.mark.timeout(120)
 def test_samples_are_taken_one_after_the_other_where_they_are(beamline: Beamline) -> None:
     _region(beamline, 128, 128)
-    places = [{"name": "one", "x_um": 3.0, "y_um": 1.0}, {"name": "two", "x_um": -4.0, "y_um": 0.0}]
+    places: list[dict[str, Any]] = [
+        {"name": "one", "x_um": 3.0, "y_um": 1.0},
+        {"name": "two", "x_um": -4.0, "y_um": 0.0},
+    ]
     uids = beamline.RE(beamline.ct.sample_list(places, 0, 180, 4, mode="step", exposure_s=0.2, **FEW))
     for uid, place in zip(uids, places, strict=True):
         run = beamline.open_run(uid)
