@@ -33,9 +33,10 @@ def resume(
 ) -> MsgGenerator[str]:
     """Acquire the angles that a tomogram lacks, in a run of its own that names the first one (``resumes``).
 
-    First what an interruption may have left running is stopped and the shutters are closed, and sample, velocities and
-    region go back to what the first run began with: a process that was killed could not do so. Then the journal and the frames that its documents name tell which angles are missing. A fly
-    scan's gaps are flown, a step scan's taken in the order they had.
+    First what an interruption may have left running is stopped, the shutters are closed, and sample, velocities and
+    region go back to what the first run began with: a process that was killed could not do so. Then the journal and
+    the frames that its documents name tell which angles are missing. A fly scan's gaps are flown, a step scan's
+    taken in the order they had.
 
     Parameters
     ----------
