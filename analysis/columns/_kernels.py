@@ -61,7 +61,7 @@ def _gradient(par: Floats, own: bool, dy: float, dx: float, out: Floats) -> floa
         out[4] = -a * dy * dy
         out[5] = -2.0 * a * dy * dx
         out[6] = -a * dx * dx
-    return a + (par[0] if own else 0.0)
+    return float(a + (par[0] if own else 0.0))
 
 
 @kernel

@@ -274,7 +274,7 @@ def _start(
     inside = (labels >= 0) & (exposure > 0)
     y, x = np.nonzero(inside)
     cell = labels[inside]
-    value = image[inside] / exposure[inside]
+    value = np.asarray(image[inside] / exposure[inside], np.float64)
     sigma = width * _SIGMA_OF_FWHM
     p = 0.5 / sigma**2
     g: Array = np.asarray(np.exp(-p * ((y - where[cell, 0]) ** 2 + (x - where[cell, 1]) ** 2)), np.float64)
@@ -282,8 +282,8 @@ def _start(
     def total(weights: Array) -> Array:
         return np.asarray(np.bincount(cell, weights, minlength=n), np.float64)
 
-    s1, sg, sgg = total(np.ones_like(g)), total(g), total(g * g)
-    sv, sgv = total(value), total(g * value)
+    s1, sg, sgg = total(np.ones(len(g))), total(g), total(np.asarray(g * g))
+    sv, sgv = total(value), total(np.asarray(g * value))
     determinant = np.where(s1 * sgg - sg**2 > 1e-9, s1 * sgg - sg**2, np.inf)
     height = (s1 * sgv - sg * sv) / determinant
     base = (sv - height * sg) / np.maximum(s1, 1)

@@ -28,10 +28,10 @@ def add_windows(pixel: Ints, channel: Ints, which: npt.NDArray[np.uint8], maps: 
         m = 0
         for i in range(start, stop):
             hits[m] = np.uint32(i - start)
-            m += np.int64(which[channel[i]] != NOWHERE)
+            m += int(which[channel[i]] != NOWHERE)
         for j in range(m):
-            i = start + np.int64(hits[j])
-            maps[which[channel[i]], pixel[i]] += np.uint32(1)
+            at = start + int(hits[j])
+            maps[which[channel[at]], pixel[at]] += np.uint32(1)
 
 
 @kernel
@@ -152,5 +152,5 @@ def count_outside(pixel: Ints, channel: Ints, segment: Ints, n_pixels: int, n_ch
     """Return the number of events outside of the map, the spectrum or the segments."""
     bad = 0
     for i in range(channel.size):
-        bad += np.int64((pixel[i] >= n_pixels) | (channel[i] >= n_channels) | (segment[i] >= n_segments))
+        bad += int((pixel[i] >= n_pixels) | (channel[i] >= n_channels) | (segment[i] >= n_segments))
     return bad

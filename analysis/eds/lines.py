@@ -167,7 +167,7 @@ def escape_share(energy_kev: float) -> float:
     share_k = 1.0 - 1.0 / edge.jump_ratio
     ratio = _silicon_mu(SI_KA_KEV) / _silicon_mu(energy_kev)
     half = 0.5 * edge.fyield * share_k * (1.0 - ratio * math.log1p(1.0 / ratio))
-    return half / (1.0 - half)
+    return float(half / (1.0 - half))
 
 
 def escape_lines(family: Family) -> tuple[Line, ...]:

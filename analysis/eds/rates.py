@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +138,8 @@ def remove_pile_up(
     shifted = np.zeros(size)
     np.add.at(shifted, np.maximum(np.arange(axis.n_channels) + offset, 0), counts)
     s = fft.rfft(shifted / total)
-    t = np.asarray(special.lambertw(np.asarray(x * math.exp(x) * s, np.complex128))) / x
+    lambert_w: Any = special.lambertw  # its stubs know no arrays of complex numbers
+    t = lambert_w(x * math.exp(x) * s) / x
     true = fft.irfft(t, size)
     out = np.zeros(axis.n_channels)
     source = np.arange(axis.n_channels) + offset

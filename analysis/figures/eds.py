@@ -55,6 +55,8 @@ def column_map_figure(
     image = np.asarray(counts)
     if image.ndim != 2:
         raise ShapeError(f"map: expected (rows, cols), got shape {image.shape}")
+    from matplotlib.patheffects import withStroke
+
     figure = new_figure(6.0, 6.0 * min(1.6, max(0.5, image.shape[0] / image.shape[1])) * 0.86)
     axes = figure.subplots()
     draw_image(figure, axes, image, 1e-3 * pixel, label, None, "gray")
@@ -66,7 +68,8 @@ def column_map_figure(
             if len(where) > most_numbers:
                 axes.plot(x + 0.5, y + 0.5, "o", ms=3, mfc="none", mec=colour, mew=0.5)
             else:
-                axes.text(x + 0.5, y + 0.5, str(number), color=colour, fontsize=6, ha="center", va="center")
+                words = axes.text(x + 0.5, y + 0.5, str(number), color=colour, fontsize=6, ha="center", va="center")
+                words.set_path_effects([withStroke(linewidth=1.4, foreground="white")])
     if title:
         axes.set_title(title, fontsize=9, color=INK, loc="left")
     return save(figure, path)
@@ -181,6 +184,9 @@ def fourier_figure(
         for (fy, fx), (h, k) in zip(spots.frequency * spots.pixel * per_nm, spots.indices, strict=True):
             for sign in (1, -1):
                 axes.plot(sign * fx, sign * fy, "o", ms=8, mfc="none", mec=RED, mew=0.7)
-            axes.text(fx, fy, f" {h}{k}", color=RED, fontsize=6, va="bottom")
+            axes.text(fx, fy, f" {h}{k}", color=RED, fontsize=6, va="bottom", clip_on=True)
+        reach = min(1.5 * float(np.abs(spots.frequency).max()) * spots.pixel * per_nm, half)
+        axes.set_xlim(-reach, reach)
+        axes.set_ylim(reach, -reach)
     tidy(axes, "x (1/nm)", "y (1/nm)", title)
     return save(figure, path)

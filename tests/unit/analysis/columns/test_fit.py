@@ -47,12 +47,12 @@ def test_coverage_bias_and_bound(scene: Make, elliptic: bool, repeats: int) -> N
     rng = np.random.default_rng(11)
     least = bound(truth)
     inner = [6, 7, 8, 11, 12, 13]
-    z = []
+    pulls = []
     for _ in range(repeats):
         start = truth.positions + rng.normal(0, 0.7, truth.positions.shape)
         fit = fit_columns(rng.poisson(truth.expected), start, elliptic=elliptic)
         assert fit.ok.all()
-        z.append(
+        pulls.append(
             np.stack(
                 [
                     (fit.intensity - truth.height) / fit.intensity_se,
@@ -61,7 +61,7 @@ def test_coverage_bias_and_bound(scene: Make, elliptic: bool, repeats: int) -> N
                 ]
             )
         )
-    z = np.array(z)
+    z = np.array(pulls)
     coverage = (np.abs(z) < 1).mean(axis=(0, 2))
     assert ((coverage > 0.60) & (coverage < 0.76)).all(), coverage
     assert (np.abs(z.mean(axis=(0, 2))) < 0.15).all()

@@ -113,9 +113,7 @@ def test_iron_platinum_beside_exspy(eds_data: Path, exspy: ModuleType) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import hyperspy.api as hs
-
-        signal = hs.load(str(path))
+        signal = importlib.import_module("hyperspy.api").load(str(path))
         signal.set_lines(["Fe_Ka", "Pt_La"])
         sides = signal.estimate_background_windows(line_width=[5.0, 2.0])
         intensities = signal.get_lines_intensity(background_windows=sides)
