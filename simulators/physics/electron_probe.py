@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import constants as codata
 from scipy import fft as scipy_fft
+from scipy.interpolate import RegularGridInterpolator
 
 from exitwave.simulators.physics.constants import ELECTRON_REST_ENERGY_KEV, SIGMA_PER_FWHM
 
@@ -23,6 +24,7 @@ __all__ = ["ABERRATIONS", "BOHR_PM", "HBAR_C_KEV_PM", "Electron", "Probe", "fwhm
 
 Values = npt.NDArray[np.float64]
 
+_LOCAL_PM = 8000.0
 BOHR_PM: float = codata.physical_constants["Bohr radius"][0] * 1e12
 HBAR_C_KEV_PM: float = codata.hbar * codata.c / codata.e * 1e9
 
@@ -105,7 +107,8 @@ class Probe:
         shape : tuple of int
             (rows, columns) of a periodic grid.
         pitch_pm : float
-            Its pitch; below lambda / (4 alpha), or the probe is cut.
+            Its pitch. Above lambda / (4 alpha), where the pupil no longer fits, the transform is worked out on a
+            finer grid of 8 nm and interpolated.
         rotation_rad : float
             By how much the grid's x axis is turned against the column's.
 
@@ -115,11 +118,14 @@ class Probe:
             As `scipy.fft.rfft2` orders it.
         """
         wavelength = Electron(self.voltage_kv).wavelength_pm
+        finest_pm = wavelength / (4e-3 * self.convergence_mrad)
+        if pitch_pm > finest_pm:
+            return self._interpolated(shape, pitch_pm, pitch_pm / math.ceil(pitch_pm / finest_pm), rotation_rad)
         fy = scipy_fft.fftfreq(shape[0], pitch_pm)[:, None]
         fx = scipy_fft.fftfreq(shape[1], pitch_pm)[None, :]
         cos, sin = math.cos(rotation_rad), math.sin(rotation_rad)
         tx, ty = wavelength * (fx * cos - fy * sin), wavelength * (fx * sin + fy * cos)
-        # The aperture's edge, where it falls between samples, is weighted: a hard one makes the probe jump with the grid.
+        # The aperture's edge is weighted where it falls between samples: a hard one makes the probe jump with the grid.
         step = wavelength * max(1.0 / (shape[0] * pitch_pm), 1.0 / (shape[1] * pitch_pm))
         edge = (self.convergence_mrad * 1e-3 - np.hypot(tx, ty)) / step + 0.5
         pupil = np.sqrt(np.clip(edge, 0.0, 1.0)) * np.exp(-1j * self.phase(tx, ty))
@@ -128,6 +134,17 @@ class Probe:
         sigma = self.source_fwhm_pm * SIGMA_PER_FWHM
         k2 = (2.0 * math.pi) ** 2 * (fy**2 + scipy_fft.rfftfreq(shape[1], pitch_pm)[None, :] ** 2)
         return np.asarray(spectrum / spectrum[0, 0] * np.exp(-0.5 * sigma**2 * k2))
+
+    def _interpolated(
+        self, shape: tuple[int, int], pitch_pm: float, fine_pm: float, rotation_rad: float
+    ) -> npt.NDArray[np.complex128]:
+        n = int(scipy_fft.next_fast_len(math.ceil(_LOCAL_PM / fine_pm), real=True))
+        known = scipy_fft.fftshift(self.transfer((n, n), fine_pm, rotation_rad), axes=0)
+        axes = (scipy_fft.fftshift(scipy_fft.fftfreq(n, fine_pm)), scipy_fft.rfftfreq(n, fine_pm))
+        fy, fx = np.meshgrid(
+            scipy_fft.fftfreq(shape[0], pitch_pm), scipy_fft.rfftfreq(shape[1], pitch_pm), indexing="ij"
+        )
+        return np.asarray(RegularGridInterpolator(axes, known)((fy, fx)))
 
     def image(self, size: int = 256, pitch_pm: float = 5.0) -> Values:
         """Return the intensity on a square grid, its maximum near the middle; the sum is 1."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exitwave.simulators.clock import SimClock
 from exitwave.simulators.physics.constants import SIGMA_PER_FWHM
 from exitwave.simulators.physics.eds_detector import FANO_FACTOR, PAIR_EV, Segment, resolution_fwhm_ev, seen_fraction
 from exitwave.simulators.physics.eds_events import detect, draw_row
@@ -74,8 +73,6 @@ class Eds:
         As the maker states them.
     truth : StemTruth
         Energy scales, rim of the holder, seed.
-    clock : SimClock
-        Simulated time.
     holder_deg : callable
         Tilts (alpha, beta) now.
     faults : WriteFaults
@@ -86,11 +83,10 @@ class Eds:
         self,
         segments: tuple[Segment, ...],
         truth: StemTruth,
-        clock: SimClock,
         holder_deg: Callable[[], tuple[float, float]],
         faults: WriteFaults,
     ) -> None:
-        self.segments, self._truth, self._clock, self._holder_deg = segments, truth, clock, holder_deg
+        self.segments, self._truth, self._holder_deg = segments, truth, holder_deg
         self.plugin = EventPlugin(faults)
         self.board = Board(_rows(segments))
         self.board.check(["ProcessTime"], lambda value: min(max(value, 0.1), 50.0) if math.isfinite(value) else 2.0)
@@ -108,7 +104,7 @@ class Eds:
         self._busy_until_s = np.full(n, -1.0)
         self._last_s = np.full(n, -1.0)
         self.inputs, self.outputs = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._mark = (0.0, self.inputs.copy(), self.outputs.copy())
+        self._mark, self._elapsed_s = (self.inputs.copy(), self.outputs.copy()), 0.0
         self.stalled = np.zeros(n, np.bool_)
         self._rng = np.empty(2, np.uint64)
         seed_state(self._rng, truth.seed, 1 << 40)
@@ -197,11 +193,11 @@ class Eds:
         return self._pixel, self._segment, self._energy, self._time_s
 
     def collect(
-        self, count: int, *, live: bool, shelf: float
+        self, count: int, *, live: bool, shelf: float, elapsed_s: float
     ) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint16]]:
         """Put the drawn photons through the electronics; return pixels, segments and channels of the events.
 
-        ``live`` False: no dead time and no pile-up.
+        ``live`` False: no dead time and no pile-up. ``elapsed_s``: how long they took to come.
         """
         n, truth, board = len(self.segments), self._truth, self.board
         noise = np.empty(n)
@@ -222,13 +218,14 @@ class Eds:
         with self._lock:
             self._spectrum += np.bincount(channel, minlength=len(self._spectrum))[: len(self._spectrum)]
             self._events += kept
+            self._elapsed_s += elapsed_s
         self._show()
         return self._pixel[:kept].copy(), self._segment[:kept].copy(), channel
 
     def warm_up(self, field: Field, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         """Compile what `draw` and `collect` call, without a photon."""
         row = RowRequest(np.ascontiguousarray(x), np.ascontiguousarray(y), 0.0, 0.0, 1e-6, False, 0, 0)
-        self.collect(self.draw(field, row, np.empty(x.size, np.float32), 0), live=True, shelf=0.0)
+        self.collect(self.draw(field, row, np.empty(x.size, np.float32), 0), live=True, shelf=0.0, elapsed_s=0.0)
 
     def _drop(self, count: int, enabled: NDArray[np.bool_]) -> int:
         """Forget the photons of segments that are switched off."""
@@ -240,19 +237,19 @@ class Eds:
     def reset_timing(self) -> None:
         """Forget when the last pulses came."""
         self._busy_until_s[:] = self._last_s[:] = -1.0
-        self._mark = (self._clock.now(), self.inputs.copy(), self.outputs.copy())
+        self._mark, self._elapsed_s = (self.inputs.copy(), self.outputs.copy()), 0.0
 
     def _show(self, *, force: bool = False) -> None:
         now_s = time.monotonic()
         if not force and now_s - self._shown_s < _SHOWN_S:
             return
         self._shown_s = now_s
-        t, (mark_s, inputs, outputs) = self._clock.now(), self._mark
+        inputs, outputs = self._mark
         values: dict[str, Any] = {"Events_RBV": float(self._events)}
-        if t > mark_s:
-            came, went = self.inputs - inputs, self.outputs - outputs
-            self._mark = (t, self.inputs.copy(), self.outputs.copy())
-            values |= _rates(came, went, t - mark_s)
+        if self._elapsed_s > 0.0:
+            # Over the time that the rows took: computing may be late, and then catch up.
+            values |= _rates(self.inputs - inputs, self.outputs - outputs, self._elapsed_s)
+            self._mark, self._elapsed_s = (self.inputs.copy(), self.outputs.copy()), 0.0
         self.board.later(values)
         if self._loop is not None and not self._loop.is_closed():
             with self._lock:

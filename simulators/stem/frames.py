@@ -95,7 +95,9 @@ class Frames(FrameMaker):
             )  # fmt: skip
             held = eds.draw(field, request, self._image[row], held)
         physics = field.request.physics
-        pixel, segment, channel = eds.collect(held, live=not physics.counts_are_given, shelf=physics.shelf)
+        pixel, segment, channel = eds.collect(
+            held, live=not physics.counts_are_given, shelf=physics.shelf, elapsed_s=(last - first) * plan.line_s
+        )
         over = last == plan.shape[0]
         numbers = self._numbers(plan, frame) if over else {}
         if eds.acquiring:

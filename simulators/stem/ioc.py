@@ -93,7 +93,7 @@ class StemIoc:
         self.world = World(self.inputs, truth, instrument, specimen, physics or Physics())
         self.dose: Dose | None = None
         dose = Dose(clock, self.world.electrons_per_s, lambda: self.scan.area_nm2, self.column.blank_at)
-        self.eds = Eds(instrument.segments, truth, clock, self._holder_deg, self.faults)
+        self.eds = Eds(instrument.segments, truth, self._holder_deg, self.faults)
         self.haadf = Haadf(
             instrument.maker, clock, self.pool, self.faults, instrument.haadf_mrad, self._take_haadf_angles
         )

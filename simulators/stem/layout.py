@@ -28,7 +28,7 @@ PV                           unit    meaning
 ``Dose:Electrons_RBV``               number
 ``Dose:Reset``                       Done, Reset
 ``Dose:HardwareLimit`` +     e/A2    blanks by itself when reached; 0: none. The only thing that does
-``Scan:FieldOfView`` +       nm      width of the full frame; pixels are square
+``Scan:FieldOfView`` +       nm      width of the full frame, up to 50; pixels are square
 ``Scan:Width`` ``Height`` +          pixels of the full frame, 8 to 4096
 ``Scan:Rotation`` +          deg     of the fast direction
 ``Scan:Dwell`` +             us      per pixel, >= 0.1
@@ -102,6 +102,9 @@ PV                           unit    meaning
 ``Sim:DiskFull``                     No, Full
 ``Sim:Stall``                        name of an axis that gets stuck: "STG:X"
 ===========================  ======  ================================================================================
+
+Left out, and so not in the data: channelling (electrons go straight), the probe's depth of focus, secondary
+fluorescence other than as the constants above, the angular distribution of bremsstrahlung, X-rays of a parked or returning beam.
 """
 
 from __future__ import annotations

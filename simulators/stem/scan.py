@@ -22,7 +22,7 @@ _SCANNING, _DONE, _ABORTED, _FAULT = 1, 2, 3, 4
 _BATCH_S = 0.05
 _NO_YES = ("No", "Yes")
 _LIMITS: dict[str, tuple[float, float]] = {
-    "FieldOfView": (0.05, 1e6),
+    "FieldOfView": (0.05, 50.0),
     "Width": (8, 4096),
     "Height": (8, 4096),
     "Rotation": (-360.0, 360.0),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -44,8 +47,7 @@ def microscope(signal, tmp_path):
         put(f"{plugin}FilePath", str(tmp_path))
         put(f"{plugin}FileName", stem)
         put(f"{plugin}FileNumber", 0)
-    microscope.pv, microscope.put = pv, put
-    yield microscope
+    yield SimpleNamespace(pv=pv, put=put)
     rest()
 
 
@@ -89,7 +91,7 @@ def test_a_scan_writes_events_and_images(microscope, wait_until, tmp_path):
         assert stops[-1] == entry["events/pixel"].shape[0] > 500
         assert entry["events/pixel"][...].max() < 48 * 64
         assert set(segments.tolist()) == {0, 1, 2, 3}
-        assert np.array_equal(np.repeat([0, 1], np.diff(stops, prepend=0)), entry["events/frame"][...])
+        assert np.array_equal(np.repeat([0, 1], np.diff(stops.astype(int), prepend=0)), entry["events/frame"][...])
         assert np.all(entry["frames/output_counts"][...] <= entry["frames/input_counts"][...])
         spectrum = np.bincount(entry["events/channel"][...], minlength=2048)
         assert abs(int(np.argmax(spectrum[400:500])) + 400 - 451) <= 3  # Ti Ka, 4.511 keV
@@ -194,12 +196,13 @@ def test_a_full_disk_is_told(microscope, wait_until):
         assert file["entry/events/pixel"].shape[0] > 0
 
 
-def test_a_stalled_segment_counts_and_delivers_nothing(microscope):
+def test_a_stalled_segment_counts_and_delivers_nothing(microscope, wait_until):
     pv, put = microscope.pv, microscope.put
     put("Sim:DetectorStall", 2)  # Seg1
     arm(put, haadf=False)
     put("Blanker:Blank", 0)
     put("Scan:Start", 1)
+    wait_until(lambda: pv("EDS:HDF1:Capture_RBV").get() == 0)
     with h5py.File(text(pv("EDS:HDF1:FullFileName_RBV").get())) as file:
         assert 0 not in file["entry/events/segment"][...]
         assert np.all(file["entry/frames/input_counts"][:, 0] > 0)
@@ -226,3 +229,16 @@ def test_tilting_shadows_segments(microscope, wait_until):
         assert pv("EDS:Seg3:Shadow_RBV").get() == 0.0
     finally:
         put("STG:Alpha", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(["--mode", "magic"], "magic"), (["--specimen", "unobtainium"], "unobtainium"), (["--replay", "x.h5"], "replay")],
+)
+def test_a_wrong_argument_is_one_line_and_status_2(arguments, word):
+    command = [sys.executable, "-m", "exitwave.simulators", "arm300f", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert word in done.stderr

@@ -135,6 +135,13 @@ def test_aberrations_widen_the_probe_and_keep_its_electrons():
         assert worse.image().sum() == pytest.approx(1.0, rel=1e-9)
 
 
+def test_a_coarse_grid_gets_the_same_probe():
+    probe = Probe(300.0, 30.0, 74.31, {"C12A": 3.0, "C21A": 100.0})
+    fine, coarse = probe.transfer((1600, 1600), 10.0), probe.transfer((400, 400), 40.0)
+    # Both grids span 16 nm: their low frequencies are the same.
+    assert np.abs(fine[:200, :200] - coarse[:200, :200]).max() < 2e-3
+
+
 def test_third_order_aberration_is_undone_by_a_little_defocus():
     # Scherzer: C1 = -C3 alpha^2 / 2 or so leaves less phase at the aperture's edge.
     astray = Probe(200.0, 25.0, 35.0, {"C30": 20000.0})
@@ -179,7 +186,7 @@ def test_specimens_have_atoms_on_the_axis(name):
 
 def test_strontium_titanate_has_its_density():
     columns = crystal("SrTiO3").near(0.0, 0.0, 5.0)
-    atoms = {}
+    atoms: dict[str, int] = {}
     for one in columns:
         atoms[one.kind.element] = atoms.get(one.kind.element, 0) + int(one.atoms.sum())
     assert atoms["O"] / atoms["Ti"] == pytest.approx(3.0, rel=0.1)

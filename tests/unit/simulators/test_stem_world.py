@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import h5py
 import numpy as np
@@ -55,7 +56,7 @@ def world(physics=None, truth=None, specimen="SrTiO3", **axes):
 def request(mode="first-principles", **changes):
     physics = Physics(mode, **{k: v for k, v in changes.items() if hasattr(Physics, k)})
     rest = {k: v for k, v in changes.items() if not hasattr(Physics, k)}
-    values = {
+    values: dict[str, Any] = {
         "centre_nm": (0.0, 0.0), "half_nm": 0.6, "tilt_deg": (0.0, 0.0), "probe": Probe(200.0, 25.0, 35.18),
         "physics": physics, "segments": TITAN.segments, "rim_deg": 5.0, "holder_deg": (0.0, 0.0),
         "haadf_mrad": TITAN.haadf_mrad, "own_lines": TITAN.own_lines, "grid_lines": TITAN.grid_lines, "electrons": 1e7,
@@ -95,8 +96,9 @@ def apart():
     foil, places = crystal("SrTiO3"), {"Sr": 0.0, "Ti/O": 0.7}
     columns = []
     for whole in foil.columns[:3]:
-        first = [part[:1] for part in (whole.bottom, whole.top, whole.atoms, whole.share)]
-        columns.append(Columns(whole.kind, np.array([places[whole.kind.site]]), np.zeros(1), *first))
+        place = np.array([places[whole.kind.site]])
+        one = (whole.bottom[:1], whole.top[:1], whole.atoms[:1], whole.share[:1])
+        columns.append(Columns(whole.kind, place, np.zeros(1), *one))
     return dataclasses.replace(foil, columns=columns, period_nm=None)
 
 
@@ -236,7 +238,8 @@ class Hand(SimClock):
 
 
 def test_dose_counts_electrons_and_the_hardware_limit_blanks_when_it_is_reached():
-    clock, blanked = Hand(), []
+    clock = Hand()
+    blanked: list[tuple[str, float]] = []
     rate = 100e-12 / codata.e
     dose = Dose(clock, lambda t: 0.0 if blanked else rate, lambda: 9.0, lambda why, t: blanked.append((why, t)))
     clock.t = 2.0
@@ -253,7 +256,9 @@ def test_the_beam_is_blanked_at_the_start_and_after_a_stop():
     clock = Hand()
     column = Column(TITAN, clock, lambda: None, 0)
     assert not column.passes(0.0)
-    column.blanker.channels["Blank"].on_put(0)
+    unblank = column.blanker.channels["Blank"].on_put
+    assert unblank is not None
+    unblank(0)
     clock.t = 1.0
     assert column.passes(1.0)
     column.blank("abort")
