@@ -126,12 +126,10 @@ def shift_fit(
                     column[2 + k] = power
                 model[j] = m
                 x = min(max(mu[j, p] - m, -3.0), 3.0)
-                # weights of the fitted counts and a residual linear in the counts: weights from the counts
-                # themselves would favour pixels that got too many
-                grown = np.exp(x)
-                w = grown / variance[j, p]
-                r = (grown - 1.0) / variance[j, p]
-                total += (grown - 1.0) * (1.0 - 1.0 / grown) / variance[j, p]
+                # weights of the fitted counts: those of the counts themselves follow the noise
+                w = np.exp(x) / variance[j, p]
+                r = w * x
+                total += r * x
                 for a in range(size):
                     gradient[a] += r * column[a]
                     for b in range(a + 1):
@@ -418,14 +416,11 @@ def mixture_weighted(
                 y = np.float64(block[j, p])
                 w = 1.0 / noise[j, p]
                 if turn > 0:
-                    # the fitted counts weigh, not the counted ones; the response is linear in the counts
+                    # the fitted counts weigh, not the counted ones, which follow the noise
                     m = 0.0
                     for k in range(unknowns):
                         m += design[j, k] * x[k]
-                    d = min(max(y - m, -3.0), 3.0)
-                    grown = np.exp(d)
-                    w *= grown
-                    y = m + 1.0 - 1.0 / grown
+                    w *= np.exp(min(max(y - m, -3.0), 3.0))
                 for k in range(unknowns):
                     f = w * design[j, k]
                     moment[k] += f * y

@@ -174,14 +174,23 @@ def crossing(
     m, n, size = smooth.shape[0], mu.shape[0], stop - start
     h, c = np.empty((m, size), np.float32), np.empty((3, size), np.float32)
     block = gather(mu, start, stop)
-    products(block, smooth, smooth_bands, h)
+    plain = True
+    for r in range(m):
+        plain = plain and smooth_bands[r, 1] - smooth_bands[r, 0] == 1
+    if not plain:
+        products(block, smooth, smooth_bands, h)
     products(block, coefficients, bands, c)
     best, top = np.empty(size, np.float32), np.empty(size, np.int32)
     base = np.float32(level)
+    for p in range(size):
+        c[0, p] += base * c[2, p]
+    c0, c1 = c[0], c[1]
     for r in range(m):
         e = np.float32(nodes[r])
+        # without smoothing a node is an energy of the scan
+        row, target = block[smooth_bands[r, 0]] if plain else h[r], h[r]
         for p in range(size):
-            h[r, p] -= c[0, p] + c[1, p] * e + base * c[2, p]
+            target[p] = row[p] - (c0[p] + c1[p] * e)
     highest(h, m, best, top)
     noise = gather(variance, start, stop) if variance.shape[0] > 0 else variance
     gaps = np.empty(4)

@@ -1,10 +1,13 @@
 """Alignment of a stack whose contrast changes with energy.
 
 Each energy is registered against several of its neighbours, where the contrast is nearly the same, and all
-displacements between pairs together give the displacements of the frames by least squares. The correlation
-is that of the images' gradients in part (spectra weighted by spatial frequency), so that a slow change of
-absorption across a particle does not pull; its coarse peak is a phase correlation (C. D. Kuglin and D. C.
-Hines, Proc. IEEE Int. Conf. Cybern. Soc., 163 (1975)) in float32.
+displacements between pairs together give the displacements of the frames by least squares. The coarse peak is
+a phase correlation (C. D. Kuglin and D. C. Hines, Proc. IEEE Int. Conf. Cybern. Soc., 163 (1975)) in float32.
+
+Where a phase with the element lies beside one without, the centre of what is seen moves as the edge rises,
+and steps of energy, however small, add up to the whole of it. It moves the phases of the spectrum at random,
+strong frequencies as much as weak ones; so a frequency counts by the inverse of ``mismatch^2 + noise /
+signal``: all that stand out of the noise count nearly alike, and the randomness averages out.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class Alignment:
 class _Registration:
     """Spectra on a common band, and the displacement between two of them."""
 
-    def __init__(self, shape: tuple[int, int], highest: float, emphasis: float, reach_px: float):
+    def __init__(self, shape: tuple[int, int], highest: float, mismatch: float, reach_px: float):
         self.window = (np.hanning(shape[0] + 2)[1:-1, None] * np.hanning(shape[1] + 2)[None, 1:-1]).astype(np.float32)
         fy, fx = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
         # the band is kept as a smaller transform: rows and columns up to the highest frequency
@@ -62,17 +65,20 @@ class _Registration:
         radius = np.hypot(self.fy[:, None], self.fx[None, :])
         inside = (radius > 0) & (radius <= highest)
         soft = np.exp(-0.5 * (radius / (0.5 * highest)) ** 2)
-        self.weight = np.where(inside, radius**emphasis * soft, 0.0).astype(np.float32)
         # columns beyond the first stand for two frequencies each
-        self.weight[:, 1:] *= 2.0
+        self.inside = inside.astype(np.float32) * np.where(np.arange(self.columns) > 0, 2.0, 1.0).astype(np.float32)
         self.white = np.where(inside, soft, 0.0).astype(np.float32)
-        self.shape, self.reach_px = shape, reach_px
+        self.empty = np.hypot(fy[:, None], fx[None, :]) > 0.45
+        self.shape, self.reach_px, self.mismatch = shape, reach_px, mismatch
 
-    def spectrum(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
+    def spectrum(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.complex64], float]:
+        """Return the spectrum on the band, and the amplitude of the noise: that beyond the optics' reach."""
         known = np.isfinite(image)
         level = np.float32(image[known].mean()) if known.any() else np.float32(0.0)
         filled = np.where(known, image - level, np.float32(0.0)) * self.window
-        return np.asarray(fft.rfft2(filled, workers=-1)[self.rows, : self.columns], dtype=np.complex64)
+        whole = fft.rfft2(filled, workers=-1)
+        noise = float(np.sqrt(np.mean(np.abs(whole[self.empty]) ** 2, dtype=np.float64)))
+        return np.asarray(whole[self.rows, : self.columns], dtype=np.complex64), noise
 
     def coarse(self, cross: npt.NDArray[np.complex64]) -> Array:
         """Return the peak of the phase correlation, to a pixel of the band's own grid."""
@@ -93,16 +99,23 @@ class _Registration:
         return np.array([iy[best[0]], ix[best[1]]])
 
     def between(
-        self, a: npt.NDArray[np.complex64], b: npt.NDArray[np.complex64], start: bool
-    ) -> tuple[Array, npt.NDArray[np.float64]]:
-        """Return how far b stands displaced against a, (dy, dx), and the covariance (2, 2)."""
-        cross = a.conj() * b
-        scale = float(np.abs(cross).mean())
-        cross = np.asarray(cross / np.float32(scale if scale > 0 else 1.0), dtype=np.complex64)
+        self,
+        first: tuple[npt.NDArray[np.complex64], float],
+        second: tuple[npt.NDArray[np.complex64], float],
+        start: bool,
+    ) -> tuple[Array, Array]:
+        """Return how far the second stands displaced against the first, (dy, dx), and the covariance (2, 2)."""
+        cross = first[0].conj() * second[0]
+        size = np.abs(cross)
+        scale = float(size.mean())
+        scale = scale if scale > 0.0 else 1.0
+        cross, size = cross / np.float32(scale), size / np.float32(scale)
+        floor = max(first[1] * second[1] / scale, 1e-6)
+        weight = self.inside / (np.float32(self.mismatch**2) * size + np.float32(floor))
         shift = self.coarse(cross) if start else np.zeros(2)
         sums = np.empty(8)
         for _ in range(20):
-            kernels.phase_sums(cross, self.fy, self.fx, self.weight, shift, sums)
+            kernels.phase_sums(cross, self.fy, self.fx, weight, shift, sums)
             hessian = np.array([[sums[2], sums[3]], [sums[3], sums[4]]])
             if not (np.linalg.det(hessian) > 0.0 and hessian[0, 0] > 0.0):
                 raise FitError("alignment: the phases of two energies do not agree on a displacement")
@@ -123,7 +136,8 @@ def solve_pairs(
     """Return positions (n,) from differences position[j] - position[i], their deviations, and the residual.
 
     Weighted least squares, with weights lowered for pairs that stand more than three robust deviations off
-    (P. J. Huber, Ann. Math. Stat. 35, 73 (1964)); the reference stays at zero.
+    (P. J. Huber, Ann. Math. Stat. 35, 73 (1964)), begun at the least absolute deviations; the reference stays
+    at zero.
 
     Raises
     ------
@@ -140,16 +154,19 @@ def solve_pairs(
     a = design[:, keep]
     if np.linalg.matrix_rank(a) < n - 1:
         raise FitError(f"alignment: the {len(index)} pairs do not tie {n} energies together")
-    weight = w0.copy()
-    for _ in range(20):
+    weight, root, spread = w0.copy(), np.sqrt(w0), 1.0
+    absolute = 150
+    for turn in range(absolute + 10):
         inverse = np.linalg.inv(a.T @ (weight[:, None] * a))
         found = inverse @ (a.T @ (weight * d))
-        residual = (d - a @ found) * np.sqrt(w0)
-        spread = max(1.4826 * float(np.median(np.abs(residual))), 1e-12)
-        fresh = w0 * np.minimum(1.0, 3.0 * spread / np.maximum(np.abs(residual), 1e-300))
-        if np.allclose(fresh, weight, rtol=1e-3):
-            break
-        weight = fresh
+        residual = (d - a @ found) * root
+        size = np.abs(residual)
+        if turn < absolute:
+            # least absolute deviations first: a wrong pair must not set the scale of what is wrong
+            weight = w0 / np.maximum(size, 1e-4 * max(float(size.max()), 1e-9))
+            spread = max(1.4826 * float(np.median(size)), 1.0)
+        else:
+            weight = w0 * np.minimum(1.0, 3.0 * spread / np.maximum(size, 1e-300))
     freedom = max(1, len(index) - (n - 1))
     # pairs that agree better than their own deviations say (they share frames) earn no smaller errors
     excess = max(1.0, float((weight / w0 * residual**2).sum()) / freedom)
@@ -194,7 +211,7 @@ def align(
     rounds: int = 2,
     max_shift_px: float | None = None,
     highest_frequency: float = 0.25,
-    emphasis: float = 1.0,
+    mismatch_rad: float = 0.2,
     drift_order: int | None = None,
     times_s: npt.ArrayLike | None = None,
 ) -> Alignment:
@@ -218,8 +235,9 @@ def align(
         Largest displacement of a pair; a quarter of the region if not given.
     highest_frequency : float
         Cycles per pixel; leave out what holds only noise.
-    emphasis : float
-        Power of the spatial frequency in the weights: 0 correlates images, 2 their gradients.
+    mismatch_rad : float
+        By how much a change of contrast turns the phases of the spectrum; 0 for images that differ by noise
+        alone.
     drift_order : int, optional
         Take a polynomial of time (`fit_drift`) in place of the displacements themselves.
     times_s : (n,), optional
@@ -241,7 +259,7 @@ def align(
     total, sd, residual = np.zeros((n, 2)), np.zeros((n, 2)), 0.0
     for turn in range(max(1, rounds)):
         found = _round(
-            images, operator.refined(total), region, pairs, max_shift_px, highest_frequency, emphasis, turn == 0
+            images, operator.refined(total), region, pairs, max_shift_px, highest_frequency, mismatch_rad, turn == 0
         )
         parts = [solve_pairs(n, pairs, found[:, i], found[:, 2 + i], reference=reference) for i in range(2)]
         total = total + np.stack([parts[0][0], parts[1][0]], axis=1)
@@ -260,7 +278,7 @@ def _round(
     pairs: list[tuple[int, int]],
     max_shift_px: float | None,
     highest: float,
-    emphasis: float,
+    mismatch_rad: float,
     coarse: bool,
 ) -> Array:
     """Register all pairs of the frames as the operator leaves them: dy, dx, sd of dy, sd of dx per pair."""
@@ -275,7 +293,7 @@ def _round(
             if min(part.shape) < 32:
                 raise ShapeError(f"alignment: region of {part.shape} pixels, at least 32 x 32")
             reach = min(part.shape) / 4.0 if max_shift_px is None else float(max_shift_px)
-            registration = _Registration((part.shape[0], part.shape[1]), highest, emphasis, reach)
+            registration = _Registration((part.shape[0], part.shape[1]), highest, mismatch_rad, reach)
         waiting[k] = registration.spectrum(part)
         for number, (i, j) in enumerate(pairs):
             if j == k:

@@ -168,13 +168,12 @@ class LinearCombination:
         """Return matrix and constant of the solution without bounds, and its covariance at unit variance."""
         unknowns = len(normal)
         if not self.sum_to_one:
-            covariance = np.linalg.inv(normal)
-            return np.asarray(np.linalg.pinv(self.design)), np.zeros(unknowns), np.asarray(covariance)
+            return np.asarray(np.linalg.pinv(self.design)), np.zeros(unknowns), np.asarray(np.linalg.inv(normal))
         total = (np.arange(unknowns) < len(self.names)).astype(np.float64)
         bordered = np.zeros((unknowns + 1, unknowns + 1))
         bordered[:unknowns, :unknowns] = normal
         bordered[unknowns, :unknowns] = bordered[:unknowns, unknowns] = total
-        inverse = np.linalg.inv(bordered)
+        inverse: Array = np.asarray(np.linalg.inv(bordered))
         covariance: Array = np.array(inverse[:unknowns, :unknowns])
         return np.asarray(covariance @ self.design.T), np.array(inverse[:unknowns, unknowns]), covariance
 

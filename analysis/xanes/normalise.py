@@ -28,14 +28,14 @@ Mask = npt.NDArray[np.bool_]
 
 
 def find_e0(energies_ev: npt.ArrayLike, mu: npt.ArrayLike) -> float:
-    """Return E0 of one spectrum (n >= 12), eV: the first inflection of the rising edge.
+    """Return E0 of one spectrum (n >= 12), eV: where its smoothed derivative is highest, as Larch takes it.
 
     Raises
     ------
     FitError, ShapeError, OutOfRangeError
         As `edge_by_derivative`.
     """
-    return edge_by_derivative(np.asarray(energies_ev, np.float64), np.asarray(mu, np.float64)).position
+    return edge_by_derivative(np.asarray(energies_ev, np.float64), np.asarray(mu, np.float64), first_share=1.0).position
 
 
 def bands(matrix: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

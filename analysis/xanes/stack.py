@@ -84,11 +84,12 @@ def _taps(
     position = centre + scale * (np.arange(length) - centre) + shift
     # an identity is to stay one to the last bit, at the edges too
     position = np.where(np.abs(position - np.rint(position)) < 1e-9, np.rint(position), position)
+    inside = (position >= 0.0) & (position <= length - 1.0)
+    position = np.clip(position, 0.0, length - 1.0)
     left = np.minimum(np.floor(position), length - 2)
     weights = _weights(position - left, interpolation)
     taps = weights.shape[1]
     first = left.astype(np.int64) - (taps // 2 - 1)
-    inside = (position >= 0.0) & (position <= length - 1.0)
     # taps that hang over the edge fold onto the outermost pixel
     kept = np.clip(first, 0, length - taps)
     folded = np.zeros_like(weights)

@@ -108,7 +108,7 @@ class TemplateShift:
         Parameters
         ----------
         stack, variance : (n, ...), array or data set in a file
-            Not normalised. Variances as the counts give them (1 / counts and more): the fit replaces the
+            Not normalised, as `optical_depth` gives them. Variances follow the counts; the fit replaces the
             counts in them by the fitted ones, which takes away the bias of weights that follow the noise.
         start_ev : number or (...)
             Shifts to begin with, e.g. from the half heights; within some eV of the answer. NaN leaves a pixel
