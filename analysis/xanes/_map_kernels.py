@@ -17,6 +17,9 @@ Array32 = npt.NDArray[np.float32]
 Array64 = npt.NDArray[np.float64]
 Bands = npt.NDArray[np.int64]
 
+BLOCK = 512
+"""Pixels whose spectra, curves and noise lie in the second-level cache together."""
+
 
 @kernel
 def gather(source: Array32, start: int, stop: int) -> Array32:
@@ -66,6 +69,8 @@ def products(mu: Array32, matrix: Array32, bands: Bands, out: Array32) -> None:
         o0 = out[r]
         for j in range(bands[r, 0], bands[r, 1]):
             a0 = matrix[r, j]
+            if a0 == 0.0:
+                continue
             u = mu[j]
             for p in range(size):
                 o0[p] += a0 * u[p]
@@ -151,7 +156,7 @@ def normalise(
 
 
 @kernel
-def crossing(
+def _crossing_block(
     mu: Array32,
     variance: Array32,
     smooth: Array32,
@@ -167,10 +172,7 @@ def crossing(
     start: int,
     stop: int,
 ) -> None:
-    """Where the spectrum last rises through `level` of its edge step below its maximum in the window.
-
-    `smooth` (m, n) gives the spectrum at the window's `nodes` (eV from E0); between four of them a cubic.
-    """
+    """Do a block that fits the cache; see `crossing`."""
     m, n, size = smooth.shape[0], mu.shape[0], stop - start
     h, c = np.empty((m, size), np.float32), np.empty((3, size), np.float32)
     block = gather(mu, start, stop)
@@ -249,6 +251,47 @@ def crossing(
                 w += share[t] * smooth[k + t, j]
             total += w * w * noise[j, p]
         edge_sd[q] = np.float32(np.sqrt(total) / slope)
+
+
+@kernel
+def crossing(
+    mu: Array32,
+    variance: Array32,
+    smooth: Array32,
+    smooth_bands: Bands,
+    nodes: Array64,
+    coefficients: Array32,
+    bands: Bands,
+    level: float,
+    edge: Array32,
+    edge_sd: Array32,
+    step: Array32,
+    offset: int,
+    start: int,
+    stop: int,
+) -> None:
+    """Where the spectrum last rises through `level` of its edge step below its maximum in the window.
+
+    `smooth` (m, n) gives the spectrum at the window's `nodes` (eV from E0); between four of them a cubic.
+    """
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        _crossing_block(
+            mu,
+            variance,
+            smooth,
+            smooth_bands,
+            nodes,
+            coefficients,
+            bands,
+            level,
+            edge,
+            edge_sd,
+            step,
+            offset,
+            first,
+            last,
+        )
 
 
 @kernel

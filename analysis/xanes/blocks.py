@@ -46,18 +46,18 @@ def _in_memory(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == np.float32 and array.flags.c_contiguous
 
 
-def for_pixels(stack: Any, variance: Any, work: Block) -> None:
+def for_pixels(stack: Any, variance: Any, work: Block, pixels: int = PIXELS) -> None:
     """Call ``work(mu, variance, offset, start, stop)`` for blocks of pixels, in threads.
 
     `mu` and `variance` are float32 (n, pixels), of which start..stop are this block's; the first of them is
     pixel ``offset + start`` of the frame. Without a variance its array is (0, 0). Anything but contiguous
-    float32 in memory (or mapped) is read by rows, at most 128 MB at a time.
+    float32 in memory (or mapped) is read by rows, at most 128 MB at a time. `pixels` is the size of a block.
     """
     given = [array for array in (stack, variance) if array is not None]
     shape = tuple(np.shape(stack))
     if len(shape) < 3 or all(_in_memory(array) for array in given):
         mu, var = _flat(stack), NOTHING if variance is None else _flat(variance)
-        over_blocks(lambda start, stop: work(mu, var, 0, start, stop), mu.shape[1], PIXELS)
+        over_blocks(lambda start, stop: work(mu, var, 0, start, stop), mu.shape[1], pixels)
         return
     width = int(np.prod(shape[2:]))
     rows = max(1, READ_BYTES // (4 * shape[0] * width * len(given)))
@@ -69,4 +69,4 @@ def for_pixels(stack: Any, variance: Any, work: Block) -> None:
         def block(start: int, stop: int, mu: Image = mu, var: Image = var, offset: int = first * width) -> None:
             work(mu, var, offset, start, stop)
 
-        over_blocks(block, mu.shape[1], PIXELS)
+        over_blocks(block, mu.shape[1], pixels)

@@ -122,7 +122,7 @@ def edge_map(
                 mu, var, matrix, matrix_bands, nodes, coefficients, coefficient_bands, level, edge, sd, step, at, a, b
             )
 
-        for_pixels(stack, variance, half)
+        for_pixels(stack, variance, half, 1 << 14)
     elif method in ("derivative", "white_line"):
         spacing = float(np.median(np.diff(offset[inside])))
         width = 1.5 * spacing if smoothing_ev is None else float(smoothing_ev)
