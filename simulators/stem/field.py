@@ -104,6 +104,11 @@ class Field:
     energy_quantiles: npt.NDArray[np.float32]
     interpolated: npt.NDArray[np.bool_]
 
+    def covers(self, x_nm: Values, y_nm: Values) -> bool:
+        """Whether the maps reach as far as these positions."""
+        (cx, cy), reach = self.request.centre_nm, self.request.half_nm + 0.2
+        return bool(max(np.abs(x_nm - cx).max(), np.abs(y_nm - cy).max()) <= reach)
+
     def grid(self, x_nm: Values, y_nm: Values) -> tuple[Values, Values]:
         """Return positions from the specimen's origin in units of the grid."""
         (cx, cy), (rows, cols) = self.request.centre_nm, self.maps.shape[:2]
@@ -256,7 +261,8 @@ class _Builder:
 
     def _band(self, low: float, high: float) -> None:
         grid, physics = self.grid, self.physics
-        energies = np.arange(low + 0.5 * _STEP_KEV, high, _STEP_KEV)
+        steps = max(1, round((high - low) / _STEP_KEV))
+        energies = low + (np.arange(steps) + 0.5) * (high - low) / steps
         weights = 1.0 / energies
         middle = round(math.sqrt(low * high), 4)
         part = math.log(high / low) * physics.yield_scale

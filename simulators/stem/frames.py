@@ -85,6 +85,9 @@ class Frames(FrameMaker):
         for row in range(first, last):
             at_s = start_s + (row - first) * plan.line_s
             path = world.probe_path(plan, row, at_s, self._shift_nm, frame)
+            if not field.covers(path.x_nm, path.y_nm):
+                # The stage moves while it is scanned.
+                field = self._field = world.field(plan, at_s, self._shift_nm)
             x, y = field.grid(path.x_nm, path.y_nm)
             electrons = world.electrons_per_s(at_s + 0.5 * plan.line_s) * plan.dwell_s
             backwards = plan.backwards(row)

@@ -104,7 +104,8 @@ PV                           unit    meaning
 ===========================  ======  ================================================================================
 
 Left out, and so not in the data: channelling (electrons go straight), the probe's depth of focus, secondary
-fluorescence other than as the constants above, the angular distribution of bremsstrahlung, X-rays of a parked or returning beam.
+fluorescence other than as the constants above, the angular distribution of bremsstrahlung, X-rays of a parked or
+returning beam. A change of specimen, voltage or mode makes the next frame start some seconds late: its maps are new.
 """
 
 from __future__ import annotations

@@ -212,6 +212,21 @@ def test_maps_serve_until_the_drift_is_too_far():
     assert drifting.field(PLAN, 5.0, (0.0, 0.0)).request.physics.mode == "artefact"
 
 
+def test_a_stage_on_its_way_gets_new_maps():
+    moving = world(truth=StemTruth(drift_nm_min=(60.0, 0.0)))
+    field = moving.field(PLAN, 0.0, (0.0, 0.0))
+    for at_s, covered in ((0.0, True), (5.0, False)):
+        path = moving.probe_path(PLAN, 0, at_s, (0.0, 0.0), 0)
+        assert field.covers(path.x_nm, path.y_nm) is covered
+
+
+def test_windows_may_begin_close_to_a_bands_edge():
+    physics = Physics(windows_kev=((2.004, 3.0), (2.5, 4.0)))
+    field = build_field(request(physics=physics), crystal("Pt-particle"))
+    assert "brems 2-2.004" in field.names
+    assert np.all(np.isfinite(field.collected))
+
+
 def test_serpentine_line_times_and_mains():
     snake = dataclasses.replace(PLAN, serpentine=True)
     assert snake.pixel_times_s(1)[0] > snake.pixel_times_s(1)[-1]
