@@ -1,16 +1,10 @@
 """Parallel-beam tomography: where the rays went, projection, reconstruction, and what comes before it."""
 
 from exitwave.analysis.tomography.alignment import Alignment, align_by_mass, align_projections, remove_unobservable
-from exitwave.analysis.tomography.centre import (
-    AxisEstimate,
-    CentreEstimate,
-    axis_from_pairs,
-    centre_from_mass,
-    centre_from_score,
-    centre_from_wedge,
-)
+from exitwave.analysis.tomography.centre import centre_from_mass, centre_from_score, centre_from_wedge
 from exitwave.analysis.tomography.fiducials import FiducialSolution, find_beads, solve_fiducials, track_fiducials
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
+from exitwave.analysis.tomography.pairs import AxisEstimate, CentreEstimate, axis_from_pairs
 from exitwave.analysis.tomography.phase import DepthOfFocusWarning, depth_of_focus_warning, paganin
 from exitwave.analysis.tomography.projector import backproject, project
 from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct

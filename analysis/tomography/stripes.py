@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from exitwave.analysis.compiled import kernel, over_blocks
+from exitwave.analysis.compiled import over_blocks
 from exitwave.analysis.errors import OutOfRangeError, ShapeError, require_positive, require_within
+from exitwave.analysis.tomography import _stripe_kernels as loops
 
 __all__ = [
     "remove_all_stripes",
@@ -35,114 +36,6 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 _COLUMNS = 16  # of float32 in a cache line
-
-
-@kernel
-def _pack(sinogram: Floats, keys: npt.NDArray[np.uint64], first: int, last: int) -> None:
-    """Write value and angle of each column as one number that sorts like the value, then like the angle."""
-    n = sinogram.shape[0]
-    bits = sinogram.view(np.uint32)
-    for angle in range(n):
-        for col in range(first, last):
-            word = np.uint64(bits[angle, col])
-            if word == np.uint64(0x80000000):  # -0 is no less than 0
-                word = np.uint64(0)
-            # the order of IEEE numbers: flip all bits of the negative ones, the sign alone of the others
-            word = word ^ (np.uint64(0xFFFFFFFF) if word >> np.uint64(31) else np.uint64(0x80000000))
-            keys[col, angle] = (word << np.uint64(32)) | np.uint64(angle)
-
-
-@kernel
-def _unpack(
-    keys: npt.NDArray[np.uint64], ordered: Floats, origin: npt.NDArray[np.int32], first: int, last: int
-) -> None:
-    bits = ordered.view(np.uint32)
-    for angle in range(ordered.shape[0]):
-        for col in range(first, last):
-            key = keys[col, angle]
-            word = key >> np.uint64(32)
-            word = word ^ (np.uint64(0x80000000) if word >> np.uint64(31) else np.uint64(0xFFFFFFFF))
-            bits[angle, col] = np.uint32(word)
-            origin[col, angle] = np.int32(key & np.uint64(0xFFFFFFFF))
-
-
-@kernel
-def _put_back(ordered: Floats, origin: npt.NDArray[np.int32], out: Floats, first: int, last: int) -> None:
-    for rank in range(ordered.shape[0]):
-        for col in range(first, last):
-            out[origin[col, rank], col] = ordered[rank, col]
-
-
-@kernel
-def _mirror(index: int, n: int) -> int:
-    """Index of a line continued by its mirror image (d c b a | a b c d | d c b a)."""
-    index = index % (2 * n)
-    return index if index < n else 2 * n - 1 - index
-
-
-@kernel
-def _median_rows(image: Floats, size: int, out: Floats, first: int, last: int) -> None:
-    """Write the running median along rows: the window is kept sorted, one value leaves, one comes."""
-    ncol = image.shape[1]
-    before = size // 2
-    after = size - before - 1
-    window = np.empty(size, np.float32)
-    for row in range(first, last):
-        line = image[row]
-        for n in range(size):
-            window[n] = line[_mirror(n - before, ncol)]
-        window.sort()
-        out[row, 0] = window[before]
-        for col in range(1, ncol):
-            gone_at = col - 1 - before
-            come_at = col + after
-            gone = line[gone_at] if gone_at >= 0 else line[_mirror(gone_at, ncol)]
-            come = line[come_at] if come_at < ncol else line[_mirror(come_at, ncol)]
-            if come > gone:
-                n = 0
-                for k in range(size):  # without branches: count instead of search
-                    n += window[k] < gone
-                while n + 1 < size and window[n + 1] < come:
-                    window[n] = window[n + 1]
-                    n += 1
-                window[n] = come
-            elif come < gone:
-                n = 0
-                for k in range(size):
-                    n += window[k] < gone
-                while n > 0 and window[n - 1] > come:
-                    window[n] = window[n - 1]
-                    n -= 1
-                window[n] = come
-            out[row, col] = window[before]
-
-
-@kernel
-def _column_means(image: Floats, low: int, high: int, out: Doubles, first: int, last: int) -> None:
-    out[first:last] = 0.0
-    for row in range(low, high):
-        for col in range(first, last):
-            out[col] += image[row, col]
-    out[first:last] /= high - low
-
-
-@kernel
-def _roughness(image: Floats, size: int, out: Doubles, first: int, last: int) -> None:
-    """Sum of the distances of each column from its running mean over `size` angles."""
-    nrow = image.shape[0]
-    before = size // 2
-    after = size - before - 1
-    running = np.zeros(last - first, np.float64)
-    for n in range(-before, after + 1):
-        for col in range(first, last):
-            running[col - first] += image[_mirror(n, nrow), col]
-    out[first:last] = 0.0
-    for row in range(nrow):
-        gone = _mirror(row - before, nrow)
-        come = _mirror(row + after + 1, nrow)
-        for col in range(first, last):
-            out[col] += abs(image[row, col] - np.float32(running[col - first] / size))
-            running[col - first] += np.float64(image[come, col]) - np.float64(image[gone, col])
 
 
 class _Sorted:
@@ -161,22 +54,22 @@ class _Sorted:
         def block(first: int, last: int) -> None:
             for start in range(first, last, _COLUMNS):
                 stop = min(start + _COLUMNS, last)
-                _pack(sinogram, self.keys, start, stop)
+                loops.pack(sinogram, self.keys, start, stop)
                 self.keys[start:stop].sort(axis=1)
-                _unpack(self.keys, self.ordered, self.origin, start, stop)
+                loops.unpack(self.keys, self.ordered, self.origin, start, stop)
 
         over_blocks(block, self.n_columns, 8 * _COLUMNS)
 
     def median(self, image: Floats, size: int, out: Floats) -> None:
         """Write the median over `size` columns to `out`."""
-        over_blocks(lambda a, b: _median_rows(image, size, out, a, b), self.n_angles, 16)
+        over_blocks(lambda a, b: loops.median_rows(image, size, out, a, b), self.n_angles, 16)
 
     def put_back(self, image: Floats, out: Floats) -> None:
         """Write the sorted image to the angles that its values came from."""
 
         def block(first: int, last: int) -> None:
             for start in range(first, last, _COLUMNS):
-                _put_back(image, self.origin, out, start, min(start + _COLUMNS, last))
+                loops.put_back(image, self.origin, out, start, min(start + _COLUMNS, last))
 
         over_blocks(block, self.n_columns, 8 * _COLUMNS)
 
@@ -325,7 +218,7 @@ def _large(one: Floats, buffers: _Sorted, snr: float, size: int, drop_ratio: flo
     drop = int(0.5 * drop_ratio * n_angles)
     means = np.empty((2, n_columns))
     for image, out in zip((buffers.ordered, buffers.smooth), means, strict=True):
-        _column_means(image, drop, n_angles - drop, out, 0, n_columns)
+        loops.column_means(image, drop, n_angles - drop, out, 0, n_columns)
     factor = np.divide(means[0], means[1], out=np.ones(n_columns), where=means[1] != 0.0)
     bad = _stand_out(factor, snr)
     return bad, factor.astype(np.float32) if norm else np.ones(n_columns, np.float32)
@@ -368,7 +261,7 @@ def remove_large_stripes(
 def _remove_dead(one: Floats, snr: float, size: int, smooth_strength: int) -> None:
     n_columns = one.shape[1]
     rough = np.empty(n_columns)
-    over_blocks(lambda a, b: _roughness(one, smooth_strength, rough, a, b), n_columns, 8 * _COLUMNS)
+    over_blocks(lambda a, b: loops.roughness(one, smooth_strength, rough, a, b), n_columns, 8 * _COLUMNS)
     around = np.asarray(ndimage.median_filter(rough, size))
     around[around == 0.0] = np.mean(np.abs(around))
     if not around.all():

@@ -7,8 +7,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from exitwave.analysis import tomography as axis
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
-from exitwave.analysis.tomography import centre as axis
 
 SIZE, PIXEL_NM, N = 256, 40.0, 90
 CENTRE, TILT = 131.83, 0.35
