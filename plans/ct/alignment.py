@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from exitwave.analysis import correction
 from exitwave.analysis.errors import FitError
-from exitwave.analysis.tomography.centre import AxisEstimate, axis_from_pairs
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_count, require_finite
 from exitwave.plans.runs import run_with_beam, start_metadata
 from exitwave.plans.stubs import close_shutter, count_beam, open_shutter, record, sample_back, sample_out, snap
+
+if TYPE_CHECKING:
+    from exitwave.analysis.tomography import AxisEstimate
 
 __all__ = ["align_rotation_axis", "to_sensor_column"]
 
@@ -30,7 +32,8 @@ def align_rotation_axis(
     pairs_deg: Sequence[float] = (0.0,),
     *,
     exposure_s: float = 1.0,
-    num_frames: int = 4,
+    num_frames: int = 2,
+    repeats: int = 4,
     num_flats: int = 10,
     num_darks: int = 10,
     tolerance_px: float = 0.1,
@@ -54,8 +57,11 @@ def align_rotation_axis(
     exposure_s, num_frames
         Of each picture, the mean of the frames.
     num_flats, num_darks : int
+    repeats : int
+        How often each pair is taken. A stage that stops elsewhere by some nm at every visit is averaged by visits, not
+        by frames; their scatter is in the uncertainty.
     tolerance_px : float
-        How near to the middle is near enough.
+        How near to the middle is near enough; what two standard deviations of the measurement can't tell from it, too.
     tries : int
         Moves, at most.
 
@@ -71,7 +77,12 @@ def align_rotation_axis(
     PlanInputError, MotionLimitError
         Before anything moves.
     """
-    for name, value, least in (("num_frames", num_frames, 1), ("num_flats", num_flats, 1), ("tries", tries, 1)):
+    for name, value, least in (
+        ("num_frames", num_frames, 1),
+        ("repeats", repeats, 1),
+        ("num_flats", num_flats, 1),
+        ("tries", tries, 1),
+    ):
         require_count(name, value, at_least=least)
     require_count("num_darks", num_darks, at_least=1)
     require_finite("tolerance_px", tolerance_px, "pixel", positive=True)
@@ -84,15 +95,18 @@ def align_rotation_axis(
             sample.theta.check_value(end)
     each = Acquisition(exposure_s)
     camera.check_acquisition(each)
-    camera.check_storage(num_flats + num_darks + (tries + 1) * 2 * len(pairs_deg) * num_frames)
+    camera.check_storage(num_flats + num_darks + (tries + 1) * 2 * len(pairs_deg) * repeats * num_frames)
     result = sample.axis_result
     x_um = float((yield from bps.rd(sample.x.user_setpoint, default_value=0.0)))
     theta_deg = float((yield from bps.rd(sample.theta.user_setpoint, default_value=0.0)))
     aligned = False
 
     def measure(correct: correction.FlatField) -> MsgGenerator[AxisEstimate]:
+        # Its kernels take a second to load, which only an alignment has to wait for.
+        from exitwave.analysis.tomography import axis_from_pairs
+
         pictures = []
-        for angle in pairs_deg:
+        for angle in [*pairs_deg] * repeats:
             for end in (angle, angle + 180.0):
                 yield from bps.checkpoint()
                 yield from bps.mv(sample.theta, end)
@@ -137,13 +151,14 @@ def align_rotation_axis(
             column = yield from to_sensor_column(camera, found.centre)
             yield from bps.mv(result.sensor_column, column)
             yield from bps.trigger_and_read([result], name="rotation_axis")
-            if abs(off_px) <= tolerance_px:
+            if abs(off_px) <= max(tolerance_px, 2.0 * found.centre_sd):
                 aligned = True
                 break
             if attempt == tries:
                 raise FitError(
                     f"rotation axis: {off_px:.3g} pixels from the middle after {tries} moves, more than "
-                    f"{tolerance_px:g}; take more frames, or a sample with more structure"
+                    f"{tolerance_px:g} and than two standard deviations, {2 * found.centre_sd:.3g}; take more repeats, or a "
+                    "sample with more structure"
                 )
             moved_um, before = -off_px * pixel_um / response, found.centre
             yield from bps.mv(sample.x, now_um + moved_um)
@@ -161,7 +176,7 @@ def align_rotation_axis(
         technique="X-ray nano-tomography",
         detectors=[camera],
         motors=[sample.theta, sample.x],
-        num_points=2 * len(pairs_deg) * num_frames,
+        num_points=2 * len(pairs_deg) * repeats * num_frames,
         md={"num_flats": num_flats, "num_darks": num_darks, "exposure_s": exposure_s, **(md or {})},
     )
     return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=back))
