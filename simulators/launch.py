@@ -21,7 +21,7 @@ _DEADLINE_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 0.5
 _PREFIXES = {"bl18b": "BL18B:", "titan-g2": "TITAN:", "arm300f": "ARM:"}
-_BEAMLINE_ONLY = {"optics": "transfer", "replay": None}
+_BEAMLINE_ONLY = {"optics": "transfer", "replay": None, "truth_volume": None, "truth_log": None}
 
 
 class UsageError(ValueError):
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="Channel Access port on loopback (default: a free one)")
     parser.add_argument("--seed", type=int, help="draw hidden errors (default: a perfect instrument)")
     parser.add_argument("--truth", type=Path, help="read the hidden errors from FILE, or write them there")
+    parser.add_argument("--truth-log", type=Path, help="note the truth of every frame in FILE, one JSON line each")
     parser.add_argument("--truth-volume", type=Path, help="write the voxels of an NCM particle to FILE.h5")
     parser.add_argument("--truth-pitch-nm", type=float, default=30.0, help="edge of those voxels")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
@@ -87,7 +88,7 @@ def _build_microscope(options: argparse.Namespace) -> Any:
 
     for name, default in _BEAMLINE_ONLY.items():
         if getattr(options, name) != default:
-            raise UsageError(f"--{name}: {options.instrument} has no such option; leave it out")
+            raise UsageError(f"--{name.replace(chr(95), chr(45))}: {options.instrument} has no such option; leave it out")
     try:
         return build_ioc(
             options.instrument,
@@ -104,6 +105,7 @@ def _build_microscope(options: argparse.Namespace) -> Any:
 
 def _build_beamline(options: argparse.Namespace) -> Any:
     from exitwave.simulators.bl18b.ioc import BeamlineInputs, Bl18bIoc
+    from exitwave.simulators.bl18b.place_log import PlaceLog
     from exitwave.simulators.bl18b.specimens import specimen_figures, write_truth_volume
     from exitwave.simulators.bl18b.truth import Truth
     from exitwave.simulators.bl18b.world import World
@@ -119,9 +121,14 @@ def _build_beamline(options: argparse.Namespace) -> Any:
         if options.truth_volume is not None:
             write_truth_volume(options.specimen, options.truth_volume, options.truth_pitch_nm)
         clock = SimClock(options.speed)
+        log = None
+        if options.truth_log is not None:
+            log = PlaceLog(options.truth_log, clock.wall_time(0.0), options.speed)
 
         def build_world(inputs: BeamlineInputs) -> World:
-            return World(inputs, truth, optics=options.optics, specimen=options.specimen, replay=options.replay)
+            return World(
+                inputs, truth, optics=options.optics, specimen=options.specimen, replay=options.replay, log=log
+            )
 
         perfect = truth == Truth.nominal(truth.seed)
         return Bl18bIoc(options.prefix, clock, build_world, truth, perfect=perfect)

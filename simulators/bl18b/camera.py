@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.simulators.bl18b.microscope import Microscope
+from exitwave.simulators.bl18b.place_log import PlaceLog
 from exitwave.simulators.bl18b.truth import Truth
 from exitwave.simulators.physics.detector import (
     GAIN_MODES,
@@ -143,6 +144,8 @@ class XrayCamera:
         Image formation, hidden errors, and ``light(t)``: whether X-rays reach this camera.
     objective
         Name of the objective in use at a time; ``None`` for the fixed one.
+    log
+        Where the truth of each frame is noted.
     """
 
     sensor_shape = (2048, 2048)
@@ -151,11 +154,14 @@ class XrayCamera:
     min_exposure_s = 1e-5
     pixel_size_um = 6.5
 
-    def __init__(self, name: str, microscope: Microscope, truth: Truth, light: Light, number: int) -> None:
+    def __init__(
+        self, name: str, microscope: Microscope, truth: Truth, light: Light, number: int, log: PlaceLog | None = None
+    ) -> None:
         self._name = name
         self._microscope = microscope
         self._truth = truth
         self._light = light
+        self._log = log
         self._seed = truth.seed * 16 + number
         self._frames = itertools.count()
         self._lock = Lock()
@@ -208,6 +214,9 @@ class XrayCamera:
         if self._light.reaches(self._name, t):
             image, photons = self._exposed((rows, cols), pixel, binning, t0, exposure_s)
             photons *= screen.absorbed(energy) * exposure_s
+            if self._log is not None:
+                seen = self._microscope.truth_of_frame(self._name, pixel, self.sensor_shape, t)
+                self._log.write({"camera": self._name, "t_s": t0, "exposure_s": exposure_s, **(seen or {})})
         raw = expose(
             image,
             photons,

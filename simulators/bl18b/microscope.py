@@ -147,6 +147,32 @@ class Microscope:
             image = image + np.float32(beam.direct_per_um2 * pixel_um**2 / scale)
         return image, scale
 
+    def truth_of_frame(
+        self, camera: str, pixel_um: float, sensor: tuple[int, int], t: float
+    ) -> dict[str, float] | None:
+        """Return what a client has to find out: where on the sensor the specimen's origin is seen, scale and defocus.
+
+        ``column`` and ``row`` count whole pixels of the sensor from the middle of the first; None without a lens.
+        """
+        beam = self._path.state(t)
+        lens = self.mechanics.lens(self.mechanics.detector_mm(camera, t), beam.energy_kev, beam.bandwidth, t)
+        if lens is None:
+            return None
+        place = self.mechanics.sample(t)
+        magnification = lens.geometry.magnification
+        pitch = pixel_um / magnification
+        x, y = (centre * (1.0 + 1.0 / magnification) for centre in lens.centre_um)
+        full = Grid.centred(sensor, pitch, x, y)
+        return {
+            "energy_kev": beam.energy_kev,
+            "pixel_nm": 1e3 * pitch,
+            "defocus_um": lens.pupil.defocus_um,
+            "column": (place.x_um - full.left_um) / pitch,
+            "row": (full.top_um - place.y_um) / pitch,
+            "theta_deg": place.theta_deg,
+            "tilt_deg": math.degrees(place.lean),
+        }
+
     def _transfer(self, pupil: imaging.Pupil, beam: BeamState, source: imaging.Source) -> imaging.Transfer:
         key = (_pupil_key(pupil), _source_key(beam.illumination))
         return self._transfers.get(key, lambda: imaging.transfer_functions(pupil, source))

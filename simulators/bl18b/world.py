@@ -13,6 +13,7 @@ from exitwave.simulators.bl18b import beampath
 from exitwave.simulators.bl18b.beampath import BeamPath, BeamState, Inputs
 from exitwave.simulators.bl18b.camera import Camera, MemoryCamera, XrayCamera
 from exitwave.simulators.bl18b.microscope import Microscope, Optics
+from exitwave.simulators.bl18b.place_log import PlaceLog
 from exitwave.simulators.bl18b.replay import ReplayCamera, open_series
 from exitwave.simulators.bl18b.specimens import specimen as named_specimen
 from exitwave.simulators.bl18b.telescope import TelescopeCamera
@@ -48,6 +49,8 @@ class World:
         A specimen, the name of one, a voxel file, or ``memory`` for cameras that cost nothing.
     replay
         A recorded series that the high-resolution camera serves instead of a simulated image.
+    log
+        Where the truth of every frame is noted.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class World:
         optics: Optics = "transfer",
         specimen: Specimen | str | Path = "siemens-star",
         replay: Path | None = None,
+        log: PlaceLog | None = None,
     ) -> None:
         self._inputs = inputs
         self.truth = truth
@@ -70,8 +74,8 @@ class World:
         self._noise = np.random.default_rng([truth.seed, 5])
         self._noise_lock = Lock()
         self._cameras: dict[str, Camera] = {
-            "HR1": XrayCamera("HR1", self._microscope, truth, self, 1),
-            "MR1": XrayCamera("MR1", self._microscope, truth, self, 2),
+            "HR1": XrayCamera("HR1", self._microscope, truth, self, 1, log),
+            "MR1": XrayCamera("MR1", self._microscope, truth, self, 2, log),
             "TEL1": TelescopeCamera(inputs, truth, self._microscope),
         }
         if in_memory:
