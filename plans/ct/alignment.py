@@ -77,14 +77,9 @@ def align_rotation_axis(
     PlanInputError, MotionLimitError
         Before anything moves.
     """
-    for name, value, least in (
-        ("num_frames", num_frames, 1),
-        ("repeats", repeats, 1),
-        ("num_flats", num_flats, 1),
-        ("tries", tries, 1),
-    ):
-        require_count(name, value, at_least=least)
-    require_count("num_darks", num_darks, at_least=1)
+    counts = {"num_frames": num_frames, "repeats": repeats, "num_flats": num_flats, "num_darks": num_darks}
+    for name, value in {**counts, "tries": tries}.items():
+        require_count(name, value, at_least=1)
     require_finite("tolerance_px", tolerance_px, "pixel", positive=True)
     microscope = instrument.microscope
     camera, sample = microscope.camera, microscope.sample
@@ -157,8 +152,8 @@ def align_rotation_axis(
             if attempt == tries:
                 raise FitError(
                     f"rotation axis: {off_px:.3g} pixels from the middle after {tries} moves, more than "
-                    f"{tolerance_px:g} and than two standard deviations, {2 * found.centre_sd:.3g}; take more repeats, or a "
-                    "sample with more structure"
+                    f"{tolerance_px:g} and than two standard deviations, {2 * found.centre_sd:.3g}; take more "
+                    "repeats, or a sample with more structure"
                 )
             moved_um, before = -off_px * pixel_um / response, found.centre
             yield from bps.mv(sample.x, now_um + moved_um)

@@ -185,6 +185,6 @@ def test_what_cannot_be_done_is_refused_before_anything_moves(beamline: Beamline
         assert "\n" not in str(caught.value)
     beamline.hr_camera.set_region()
     with pytest.raises(ExitwaveError, match=r"frames need .* GB"):
-        beamline.RE(step(0, 180, 40_000_000))
+        beamline.RE(step(0, 180, 2_000_000))
     assert beamline.open_run(-1).uid == before, "no run was opened"
     assert beamline.sample.theta.user_readback.get(use_monitor=False) == pytest.approx(theta, abs=1e-4)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from exitwave.analysis.io import open_series
-from exitwave.analysis.registration import register
+from exitwave.analysis.registration import register, shift_image
 from exitwave.profiles.storage import open_mosaic
 
 from .conftest import Beamline
@@ -81,9 +82,11 @@ def test_tiles_side_by_side_are_what_a_larger_field_shows(beamline: Beamline) ->
         dark = darks[:].mean(0)
         direct = (frames[0] - dark) / (flats[:].mean(0) - dark)
     # A tile in the wrong place is off by half of the picture; the sample drifts and jitters by tens of nm.
-    shift = register(direct.astype(np.float32), stitched, max_shift_px=40)
+    # At this exposure a pixel is mostly noise: compare what is left of it over some pixels.
+    first, second = (gaussian_filter(np.asarray(image, np.float32), 3.0) for image in (direct, stitched))
+    shift = register(first, second, max_shift_px=40)
     assert np.hypot(shift.dy, shift.dx) < 8
-    assert np.corrcoef(direct.ravel(), stitched.ravel())[0, 1] > 0.5
+    assert np.corrcoef(first.ravel(), shift_image(second, -shift.dy, -shift.dx).ravel())[0, 1] > 0.7
 
 
 @pytest.mark.timeout(180)
