@@ -88,7 +88,7 @@ def _build_microscope(options: argparse.Namespace) -> Any:
 
     for name, default in _BEAMLINE_ONLY.items():
         if getattr(options, name) != default:
-            raise UsageError(f"--{name.replace(chr(95), chr(45))}: {options.instrument} has no such option; leave it out")
+            raise UsageError(f"--{name.replace('_', '-')}: {options.instrument} has no such option; leave it out")
     try:
         return build_ioc(
             options.instrument,

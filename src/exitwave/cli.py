@@ -18,9 +18,15 @@ app = typer.Typer(
 )
 queue_app = typer.Typer(help="Automated scan queues (bluesky-queueserver).", no_args_is_help=True)
 app.add_typer(queue_app, name="queue")
+demo_app = typer.Typer(help="Demonstrations on simulated instruments.")
+app.add_typer(demo_app, name="demo")
 
 ProfileName = Annotated[str, typer.Argument(help="Name of a shipped profile, or a TOML file.")]
 Prefix = Annotated[str | None, typer.Option(help="Prefix of the process variables, in place of the profile's.")]
+JsonFile = Annotated[Path | None, typer.Option(help="Write the figures to this file.")]
+OutFolder = Annotated[Path, typer.Option(help="Folder for the pictures.")]
+Speed = Annotated[float, typer.Option(help="How much faster than real the simulated clock runs.")]
+Seed = Annotated[int, typer.Option(help="Seed of the simulated instrument's hidden errors.")]
 Simulate = Annotated[bool, typer.Option("--simulate", help="Start the simulated beamline and connect to it.")]
 
 
@@ -61,18 +67,41 @@ def session(
     )
 
 
-@app.command()
+@demo_app.callback(invoke_without_command=True)
 def demo(
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("."),
+    context: typer.Context,
+    json: JsonFile = None,
+    out: OutFolder = Path("."),
     zone_plate: Annotated[str, typer.Option(help="A or B.")] = "A",
-    speed: Annotated[float, typer.Option(help="How much faster than real the simulated clock runs.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated beamline's hidden errors.")] = 18,
+    speed: Speed = 20.0,
+    seed: Seed = 18,
 ) -> None:
-    """Simulate the beamline, align it, image a Siemens star and measure the resolution."""
-    from exitwave.profiles.demo import first_light_command
+    """Demonstrate on a simulated instrument; first light of the X-ray microscope without a name.
 
-    raise typer.Exit(first_light_command(json_path=json, out=out, zone_plate=zone_plate, speed=speed, seed=seed))
+    First light: align the microscope, image a Siemens star and measure the resolution.
+    """
+    if context.invoked_subcommand is None:
+        from exitwave.profiles.demos.first_light import first_light_command
+
+        raise typer.Exit(first_light_command(json_path=json, out=out, zone_plate=zone_plate, speed=speed, seed=seed))
+
+
+@demo_app.command("ct")
+def demo_tomography(
+    json: JsonFile = None,
+    out: OutFolder = Path("."),
+    specimen: Annotated[str, typer.Option(help="ncm-cycled or ncm-pristine.")] = "ncm-cycled",
+    projections: Annotated[int, typer.Option(help="How many over 180 deg.")] = 180,
+    exposure: Annotated[float, typer.Option(help="Of each projection, s.")] = 1.0,
+    fly: Annotated[bool, typer.Option("--fly", help="At constant velocity instead of step by step.")] = False,
+    speed: Speed = 20.0,
+    seed: Seed = 18,
+) -> None:
+    """Take a tomogram of a battery particle, follow it live, reconstruct it and compare it with the truth."""
+    from exitwave.profiles.demos.tomography import TomographyRequest, tomography_command
+
+    request = TomographyRequest(specimen, projections, exposure, fly, seed, speed)
+    raise typer.Exit(tomography_command(request, json_path=json, out=out))
 
 
 @app.command()

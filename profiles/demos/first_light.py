@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from exitwave.profiles.demos.stage import PhaseTimes, open_stage, put_control, run_plan
 
 if TYPE_CHECKING:
     from exitwave.analysis.resolution import ResolutionReport
     from exitwave.profiles.session import Session
     from exitwave.profiles.storage.reader import RunReader
 
-__all__ = ["Exposures", "PhaseTimes", "first_light_command", "measure"]
+__all__ = ["Exposures", "first_light_command", "measure"]
 
 ENERGY_KEV = 8.0
 REGION_PX = 1024
@@ -44,83 +43,29 @@ MAIN = Exposures(3.0, 10, 40, 8)
 SHORTER = (Exposures(0.5, 2, 8, 8), Exposures(5.0, 2, 8, 8))
 
 
-@dataclass
-class PhaseTimes:
-    """Wall and processor time of this process, phase by phase, s."""
-
-    phases: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measure what happens inside."""
-        wall, processor = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            self.phases[name] = {
-                "wall_s": round(time.perf_counter() - wall, 2),
-                "cpu_s": round(time.process_time() - processor, 2),
-            }
-
-    def words(self) -> str:
-        """Return a table."""
-        rows = [f"{'phase':<16}{'wall s':>8}{'cpu s':>8}"]
-        rows += [f"{name:<16}{row['wall_s']:8.1f}{row['cpu_s']:8.1f}" for name, row in self.phases.items()]
-        return "\n".join(rows)
-
-
 def first_light_command(*, json_path: Path | None, out: Path, zone_plate: str, speed: float, seed: int) -> int:
     """Run the demonstration, print the three lines, write the figures; returns the exit status."""
     from rich.console import Console
 
-    from exitwave.profiles.progress import progress_bar
-    from exitwave.profiles.session import open_session
-    from exitwave.profiles.simulation import SimulatedBeamline
-
     console = Console(stderr=True, highlight=False)
-    begin = time.perf_counter()
-    times = PhaseTimes()
-    out.mkdir(parents=True, exist_ok=True)
     # what does not read the address of the beamline when it is imported is imported while the beamline starts
     threading.Thread(target=_import_analysis, daemon=True).start()
-    with console.status("starting the simulated beamline"):
-        with times.phase("simulator"):
-            simulator = SimulatedBeamline("bl18b", ["--seed", str(seed), "--speed", str(speed)])
-        with times.phase("session"):
-            # No catalog: its server's start would take the processor from the images. The journal has the runs, and
-            # the next session's forwarder brings them into the catalog.
-            session = open_session("bl18b", simulator=simulator, services=False)
-    with contextlib.ExitStack() as stack:
-        stack.callback(session.close)
-        with progress_bar() as progress:
-            console.print(f"{len(session.beamline.devices)} devices after {time.perf_counter() - begin:.1f} s")
-            from exitwave.profiles.progress import RunProgress
-
-            token = session.RE.subscribe(RunProgress(progress))
-            align(session, zone_plate, times)
-            # What follows is measured: images by the exact sum over source points, as strong phase objects need it.
-            _put(simulator.prefix + "Sim:Optics", "coherent-sum")
-            with times.phase("radiograph"):
-                uid = radiograph(session, MAIN)
-            with times.phase("analysis"):
-                figures, report = measure(session, uid, out)
-            first_picture_s = time.perf_counter() - begin
-            with times.phase("shorter"):
-                for exposures in SHORTER:
-                    figures |= dose_figures(session, radiograph(session, exposures))
-            session.RE.unsubscribe(token)
-        with times.phase("closing"):
-            stack.close()
-    figures |= {
-        "wall_s": round(time.perf_counter() - begin, 1),
-        "first_picture_s": round(first_picture_s, 1),
-        "phases": times.phases,
-        "speed": speed,
-        "seed": seed,
-    }
-    if json_path is not None:
-        json_path.write_text(json.dumps(figures, indent=2) + "\n")
-    console.print(times.words())
+    with open_stage("bl18b", ["--seed", str(seed), "--speed", str(speed)], out) as stage:
+        session, times = stage.session, stage.times
+        align(session, zone_plate, times)
+        # What follows is measured: images by the exact sum over source points, as strong phase objects need it.
+        put_control(stage.prefix + "Sim:Optics", "coherent-sum")
+        with times.phase("radiograph"):
+            uid = radiograph(session, MAIN)
+        with times.phase("analysis"):
+            figures, report = measure(session, uid, out)
+        first_picture_s = stage.passed_s
+        with times.phase("shorter"):
+            for exposures in SHORTER:
+                figures |= dose_figures(session, radiograph(session, exposures))
+        stage.close()
+    figures |= {"first_picture_s": round(first_picture_s, 1), "speed": speed, "seed": seed}
+    figures = stage.finish(figures, json_path)
     console.print(report.words())
     for dose in (*(f"{each.total_s:g}" for each in SHORTER), f"{MAIN.total_s:g}"):
         half_period = figures[f"resolution_{dose}s_nm"]
@@ -136,18 +81,6 @@ def _import_analysis() -> None:
     for name in ("analysis.correction", "analysis.resolution", "analysis.figures"):
         importlib.import_module(f"exitwave.{name}")
     importlib.import_module("matplotlib.figure")
-
-
-def _put(name: str, value: str) -> None:
-    """Set a control of the simulator itself."""
-    from ophyd import EpicsSignal
-
-    signal = EpicsSignal(name, name="control", string=True)
-    try:
-        signal.wait_for_connection(timeout=10)
-        signal.set(value).wait(timeout=10)
-    finally:
-        signal.destroy()
 
 
 def align(session: Session, zone_plate: str, times: PhaseTimes) -> None:
@@ -184,17 +117,14 @@ def radiograph(session: Session, exposures: Exposures) -> str:
     size = int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get())
     session.RE(set_region(camera, *central_region(REGION_PX, *size)))
     session.namespace["ion_chamber_0"].trigger().wait(timeout=10)
-    result = session.RE(
-        session.namespace["txm"].radiograph(
-            exposures.exposure_s,
-            exposures.num_frames,
-            num_flats=exposures.num_flats,
-            num_darks=exposures.num_darks,
-            md={"sample": {"name": "Siemens star"}},
-        )
+    plan = session.namespace["txm"].radiograph(
+        exposures.exposure_s,
+        exposures.num_frames,
+        num_flats=exposures.num_flats,
+        num_darks=exposures.num_darks,
+        md={"sample": {"name": "Siemens star"}},
     )
-    uids = result if isinstance(result, tuple) else result.run_start_uids
-    return str(uids[0])
+    return run_plan(session, plan)
 
 
 def corrected_halves(run: RunReader) -> tuple[tuple[Any, Any], float]:

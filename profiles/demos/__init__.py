@@ -1,0 +1,1 @@
+"""Demonstrations: a simulated instrument, aligned and measured by its own plans, with figures beside the truth."""

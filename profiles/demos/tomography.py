@@ -1,0 +1,297 @@
+"""Nano-CT: a cracked battery particle turned in the simulated beamline, followed live, reconstructed and compared.
+
+The simulator writes what is true into files that only this comparison reads: the particle's voxels, its crack fraction,
+and where each frame truly stood.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exitwave.profiles.demos.stage import Stage, open_stage, run_plan
+
+if TYPE_CHECKING:
+    from exitwave.analysis.tomography import Geometry
+    from exitwave.profiles.storage.tomogram import Tomogram
+
+__all__ = ["TomographyRequest", "tomography_command"]
+
+Volume = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+ENERGY_KEV = 8.6
+OBJECTIVE = "4x"
+REGION_PX, SENSOR_PX = 512, 2048
+SURFACE_PX = 6.0
+"""Depth below the surface, in voxels, from which fractions are taken: the surface itself is blurred."""
+VOID_LABELS = (2, 3)
+
+
+@dataclass(frozen=True)
+class TomographyRequest:
+    """What to measure.
+
+    Attributes
+    ----------
+    specimen : str
+        Name of a simulated particle: ``ncm-cycled`` or ``ncm-pristine``.
+    num_projections : int
+    exposure_s : float
+        Of each.
+    fly : bool
+        Constant velocity; else step by step.
+    seed : int
+        Of the instrument's hidden errors.
+    speed : float
+        How much faster than real the simulated clock runs.
+    """
+
+    specimen: str = "ncm-cycled"
+    num_projections: int = 180
+    exposure_s: float = 1.0
+    fly: bool = False
+    seed: int = 18
+    speed: float = 20.0
+
+
+def tomography_command(request: TomographyRequest, *, json_path: Path | None, out: Path) -> int:
+    """Run the demonstration, print its lines, write the figures; returns the exit status."""
+    with tempfile.TemporaryDirectory(prefix="exitwave-truth-") as folder:
+        truth = Path(folder)
+        arguments = ["--seed", str(request.seed), "--speed", str(request.speed), "--specimen", request.specimen]
+        arguments += ["--truth", str(truth / "truth.json"), "--truth-log", str(truth / "frames.jsonl")]
+        arguments += ["--truth-volume", str(truth / "volume.h5"), "--truth-pitch-nm", "14"]
+        with open_stage("bl18b", arguments, out) as stage:
+            figures = _measure(stage, request, out)
+            tomogram = stage.session.open_tomogram(figures["uid"])
+            with tomogram:
+                figures |= _evaluate(stage, tomogram, out, truth)
+            stage.close()
+    figures |= {"specimen": request.specimen, "speed": request.speed, "seed": request.seed}
+    figures = stage.finish(figures, json_path)
+    print(f"picture     {figures['picture']}")
+    print(f"run         {figures['uid']}")
+    print(f"volume      {figures['volume']}")
+    print(
+        f"resolution  {figures['fsc_nm']:.0f} nm (Fourier shell correlation, half-bit); voids "
+        f"{100 * figures['void_fraction']:.2f} +- {100 * figures['void_fraction_sd']:.2f} %, "
+        f"true {100 * figures['void_fraction_true']:.2f} %"
+    )
+    return 0
+
+
+# -- measurement ------------------------------------------------------------------------------------------------------
+
+
+def _measure(stage: Stage, request: TomographyRequest, out: Path) -> dict[str, Any]:
+    """Align the instrument, take the tomogram with live analysis beside it, and return what that said."""
+    from exitwave.plans.alignment import FocusPass
+    from exitwave.plans.pure.positions import central_region
+    from exitwave.plans.stubs import set_region
+    from exitwave.profiles.live import start_live
+
+    session, times = stage.session, stage.times
+    engine, space, microscope = session.RE, session.namespace, session.instrument.microscope
+    live = start_live("tomography", session.data)
+    try:
+        with times.phase("settings"):
+            microscope.detector.objective.set(OBJECTIVE).wait(timeout=30)
+            engine(space["set_energy"](ENERGY_KEV))
+            engine(space["select_zone_plate"]("A"))
+        with times.phase("rocking curve"):
+            engine(space["alignment"].rocking_curve(160.0, 25))
+        with times.phase("condenser"):
+            engine(space["alignment"].condenser(400.0, 9, region_px=REGION_PX))
+        with times.phase("focus"):
+            depth_um = microscope.zone_plate.depth_of_focus.get()
+            passes = (
+                FocusPass(480.0, 21, REGION_PX, exposure_s=0.3),
+                FocusPass(14.0 * depth_um, 25, REGION_PX, "transfer", exposure_s=1.0),
+            )
+            engine(space["alignment"].zone_plate_focus(passes))
+        camera = microscope.camera
+        size = int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get())
+        engine(set_region(camera, *central_region(REGION_PX, *size)))
+        with times.phase("rotation axis"):
+            pairs = tuple(22.5 * k for k in range(8))
+            run_plan(session, space["ct"].align_rotation_axis(pairs, num_frames=1, tolerance_px=1.0))
+        plan = space["ct"].fly_tomography if request.fly else space["ct"].step_tomography
+        with times.phase("tomogram"):
+            uid = run_plan(
+                session,
+                plan(
+                    0.0,
+                    180.0,
+                    request.num_projections,
+                    exposure_s=request.exposure_s,
+                    md={"sample": {"name": request.specimen}},
+                ),
+            )
+        with times.phase("live preview"):
+            said = live.wait_finished(uid, 120.0)
+    finally:
+        live.stop()
+    return {
+        "uid": uid,
+        "first_slices_s": said.get("first_slices_s"),
+        "last_frame_to_volume_s": said.get("last_frame_to_volume_s"),
+        "live_refresh_s": said.get("refresh_s"),
+        "live_picture": str(live.picture(uid)),
+    }
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[str, Any]:
+    """Correct, align, reconstruct, and compare with the truth."""
+    from exitwave.analysis import figures as pictures
+    from exitwave.analysis.resolution import fourier_shell_correlation
+    from exitwave.analysis.tomography import Geometry, reconstruct, reconstruct_to_file
+    from exitwave.analysis.tomography.alignment import align_projections
+    from exitwave.analysis.tomography.attenuation import line_integrals
+    from exitwave.analysis.tomography.centre import centre_from_mass
+    from exitwave.analysis.tomography.stripes import remove_all_stripes
+
+    times, voxel_nm = stage.times, float(tomogram.pixel_nm or 0.0)
+    with times.phase("correction"):
+        series = tomogram.to_series()
+        projections = line_integrals(
+            series.frames,
+            series.flats,
+            series.darks,
+            intensity=tomogram.beam_intensity,
+            flat_intensity=tomogram.flat_intensity,
+        )
+        # where there is nothing the logarithm is zero: what is left of the beam's changes
+        projections -= np.median(projections[:, :, :24], axis=(1, 2))[:, None, None]
+    with times.phase("alignment"):
+        start = Geometry(
+            tomogram.angles_deg,
+            projections.shape[2],
+            centre_from_mass(projections, tomogram.angles_deg).centre,
+            tomogram.tilt_deg or 0.0,
+        )
+        alignment = align_projections(projections, start)
+        geometry = alignment.geometry
+    with times.phase("stripes"):
+        sinograms = np.ascontiguousarray(projections.transpose(1, 0, 2))
+        projections = np.ascontiguousarray(remove_all_stripes(sinograms).transpose(1, 0, 2))
+    volume_path = out / f"tomogram-{tomogram.uid[:8]}.h5"
+    with times.phase("reconstruction"):
+        reconstruct_to_file(
+            projections, geometry, volume_path, voxel_nm=voxel_nm, source_uid=tomogram.uid, overwrite=True
+        )
+    with times.phase("halves"):
+        halves = [reconstruct(projections[k::2], geometry.select(slice(k, None, 2))) for k in (0, 1)]
+        shells = fourier_shell_correlation(halves[0], halves[1], voxel_nm)
+    volume = 0.5 * (halves[0] + halves[1])
+    figures: dict[str, Any] = {
+        "volume": str(volume_path),
+        "voxel_nm": voxel_nm,
+        "projections": len(geometry),
+        "excluded": len(tomogram.excluded),
+        **shells.figures(),
+        **_alignment_figures(tomogram, geometry, truth / "frames.jsonl"),
+    }
+    with times.phase("voids"):
+        figures |= _void_figures(halves, voxel_nm, truth)
+    with times.phase("picture"):
+        middle = [n // 2 for n in volume.shape]
+        picture = pictures.slices_figure(
+            volume[middle[0]],
+            volume[:, middle[1], :],
+            volume[:, :, middle[2]],
+            out / f"tomogram-{tomogram.uid[:8]}.png",
+            voxel_nm=voxel_nm,
+            title=f"{tomogram.start['sample']['name']}, {tomogram.start['energy_kev']:.3f} keV, "
+            f"{len(geometry)} x {tomogram.exposure_s:g} s, voxel {voxel_nm:.1f} nm, FSC {figures['fsc_nm']:.0f} nm",
+        )
+    return figures | {"picture": str(picture)}
+
+
+def _alignment_figures(tomogram: Tomogram, geometry: Geometry, log: Path) -> dict[str, Any]:
+    """Compare centre, tilt and jitter with where each frame truly stood.
+
+    The constant and the first harmonic of the shifts are the specimen's place and no error.
+    """
+    from exitwave.analysis.tomography.alignment import remove_unobservable
+
+    head, *lines = (json.loads(line) for line in log.read_text().splitlines())
+    frames = [line for line in lines if "column" in line]
+    wall_s = np.array([head["epoch_s"] + line["t_s"] / head["speed"] for line in frames])
+    nearest = [int(np.argmin(np.abs(wall_s - time_s))) for time_s in tomogram.times_s]
+    low = (SENSOR_PX - REGION_PX) // 2
+    true = np.array([[frames[i]["row"] - low, frames[i]["column"] - low] for i in nearest])
+    shifts = geometry.shifts if geometry.shifts is not None else np.zeros((len(geometry), 2))
+    found = shifts + np.array([0.0, geometry.centre])
+    rest = remove_unobservable(found - true, geometry.angles_deg)
+    before = remove_unobservable(true, geometry.angles_deg)
+    return {
+        "centre_px": geometry.centre,
+        "centre_error_px": float(np.mean(found[:, 1] - true[:, 1])),
+        "tilt_error_deg": geometry.tilt_deg - frames[nearest[0]]["tilt_deg"],
+        "jitter_rms_px": float(np.sqrt(np.mean(rest**2))),
+        "jitter_before_rms_px": float(np.sqrt(np.mean(before**2))),
+    }
+
+
+def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[str, Any]:
+    """Return void fractions by each method beside the true one, over the same inside."""
+    import h5py
+    from scipy import ndimage
+
+    from exitwave.analysis.tomography import segmentation
+
+    mean = 0.5 * (halves[0] + halves[1])
+    box = _box(mean)
+    halves = [np.ascontiguousarray(half[box]) for half in halves]
+    mean = np.ascontiguousarray(mean[box])
+    whole = segmentation.envelope(mean)
+    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_PX, bool)
+    best = segmentation.void_fraction_from_halves(halves[0], halves[1], inside)
+    labels = segmentation.segment(segmentation.smooth(mean, 2.0), inside)
+    counted = segmentation.void_fraction_counted(labels)
+    with h5py.File(truth / "volume.h5") as file:
+        true = file["labels"][()]
+        pitch_nm = float(file["labels"].attrs["pitch_nm"])
+    particle = np.isin(true, (1, *VOID_LABELS))
+    deep = ndimage.distance_transform_edt(particle) > SURFACE_PX * voxel_nm / pitch_nm
+    true_fraction = float(np.isin(true[deep], VOID_LABELS).mean())
+    told: Mapping[str, Any] = json.loads((truth / "truth.json").read_text())["specimen"]
+    return {
+        "void_fraction": best.value,
+        "void_fraction_sd": best.sd,
+        "void_fraction_counted": counted.value,
+        "void_fraction_true": true_fraction,
+        "crack_fraction_error": best.value / true_fraction - 1.0 if true_fraction else None,
+        "crack_fraction_true": told["crack_fraction"],
+        "signal_to_noise_voxel": _signal_to_noise(halves, inside),
+    }
+
+
+def _box(volume: Volume, rim: int = 16) -> tuple[slice, ...]:
+    """Return the box around what attenuates, with a rim: what follows costs by the voxel."""
+    from scipy import ndimage
+
+    coarse = ndimage.uniform_filter(volume, 9)[::4, ::4, ::4]
+    dense = coarse > 0.5 * np.percentile(coarse, 99)
+    cuts = []
+    for axis in range(3):
+        hit = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis))) * 4
+        cuts.append(slice(max(0, int(hit[0]) - rim), min(volume.shape[axis], int(hit[-1]) + rim)))
+    return tuple(cuts)
+
+
+def _signal_to_noise(halves: list[Volume], inside: Flags) -> float:
+    """Return a voxel's mean over its noise in the whole volume, from the difference of the halves."""
+    noise = float(np.std((halves[0] - halves[1])[inside])) / 2.0
+    return float(np.mean(0.5 * (halves[0] + halves[1])[inside])) / noise
