@@ -138,6 +138,7 @@ def draw_row(
         photons = poisson(state, total * electrons)
         if count + photons > pixel.size:
             return -step - 1
+        left = 1.0
         for p in range(photons):
             pick = uniform(state) * total
             chosen = 0
@@ -154,18 +155,13 @@ def draw_row(
             if interpolated[chosen]:
                 other = energy_quantiles[chosen, min(level + 1, levels - 1)]
                 value += (other - value) * (place - level)
-            moment = start_s + (step + uniform(state)) * dwell_s
-            # A pixel's few photons are put in order as they come.
+            # Ordered uniform deviates one after the other: no sorting, however many there are.
+            left *= uniform(state) ** (1.0 / (photons - p))
             at = count + p
-            while at > count and time_s[at - 1] > moment:
-                segment[at] = segment[at - 1]
-                energy[at] = energy[at - 1]
-                time_s[at] = time_s[at - 1]
-                at -= 1
             segment[at] = which
             energy[at] = value
-            time_s[at] = moment
-            pixel[count + p] = first_pixel + col
+            time_s[at] = start_s + (step + 1.0 - left) * dwell_s
+            pixel[at] = first_pixel + col
         count += photons
     return count
 

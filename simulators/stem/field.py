@@ -270,12 +270,14 @@ class _Builder:
         window = physics.window_of(low, high)
         mean = sum(strength * grid.mean_per_pm2(i) for i, strength in enumerate(strengths))
         constant = physics.pedestal * mean
-        if window is None or physics.mode == "first-principles":
+        if window is None:
             spectrum = self._summed(strengths, middle)
         elif physics.mode == "phenomenological":
             spectrum = self._given_widths(strengths, window)
         else:
-            counted = float(self._collected(energies, weights).sum()) * self.request.electrons
+            # Counts are given for a window; a band beside it has the same ones per energy.
+            inside = math.log(physics.windows_kev[window][1] / physics.windows_kev[window][0]) / math.log(high / low)
+            counted = float(self._collected(energies, weights).sum()) * self.request.electrons * inside
             spectrum = self._given_counts(window, counted)
             constant = physics.artefact_pedestal / counted
         self._add(f"brems {low:g}-{high:g}", spectrum, constant, energies, weights, line=False)
@@ -330,7 +332,7 @@ class _Builder:
 
     def build(self) -> Field:
         physics, request = self.physics, self.request
-        edges = sorted({*_BANDS_KEV, *(edge for window in physics.windows_kev for edge in window)})
+        edges = sorted({*_BANDS_KEV, *physics.edges_kev()})
         for low, high in pairwise(edges):
             self._band(low, high)
         lines = self._lines()

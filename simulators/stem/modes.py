@@ -16,8 +16,9 @@ class Physics:
     Attributes
     ----------
     mode : str
-        ``first-principles``: object function, thermal motion and probe. ``phenomenological``: in the two windows every
-        column is a Gaussian of a given width, heights of a given ratio; all else as before. ``artefact``: every
+        ``first-principles``: object function, thermal motion and probe. ``phenomenological``: in all
+        bremsstrahlung every column is a Gaussian of a given width, another one about E1 than about E2, heights of a
+        given ratio; lines as before. ``artefact``: every
         column has one and the same Gaussian spread; in the windows the sites have the peak counts of a published
         table, added up over the frames asked for, whatever dwell and current are; dead time and pile-up are off.
     windows_kev : tuple of (float, float)
@@ -46,20 +47,51 @@ class Physics:
     instrument_lines: float = 0.01
     grid_lines: float = 0.02
     yield_scale: float = 1.0
-    shelf: float = 0.01
+    shelf: float = 0.002
 
     @property
     def counts_are_given(self) -> bool:
         """Whether counts, and not rates, are put in: there is no dead time then."""
         return self.mode == "artefact"
 
+    def edges_kev(self) -> tuple[float, ...]:
+        """Edges between which a band of photons is treated alike.
+
+        The detectors' resolution carries photons over a window's edges. What comes in must be as what goes out, or what
+        was put in is not what is measured.
+        """
+        (low1, high1), (low2, high2) = self.windows_kev
+        edges = (low1, high1, low2, high2)
+        if self.mode == "phenomenological":
+            return (*edges, self._between_kev)
+        if self.mode == "artefact":
+            return (
+                *edges,
+                *(max(edge + side * PAD_KEV, 0.16) for edge, side in zip(edges, (-1, 1, -1, 1), strict=True)),
+            )
+        return edges
+
+    @property
+    def _between_kev(self) -> float:
+        return 0.5 * (self.windows_kev[0][1] + self.windows_kev[1][0])
+
     def window_of(self, low_kev: float, high_kev: float) -> int | None:
-        """Return 0 or 1 for a band inside E1 or E2."""
+        """Return 0 or 1 for a band that is treated as E1 or E2, None for one that follows physics.
+
+        Phenomenological: all below the middle between the windows are as E1, all above as E2. Artefact: what is within
+        `PAD_KEV` of a window is as the window.
+        """
+        if self.mode == "first-principles":
+            return None
+        if self.mode == "phenomenological":
+            return int(0.5 * (low_kev + high_kev) > self._between_kev)
         for index, (low, high) in enumerate(self.windows_kev):
-            if low - 1e-9 <= low_kev and high_kev <= high + 1e-9:
+            if low - PAD_KEV - 1e-9 <= low_kev and high_kev <= high + PAD_KEV + 1e-9:
                 return index
         return None
 
 
+PAD_KEV = 0.25
+"""Five standard deviations of the detectors' resolution at the windows."""
 ARTEFACT_PEAKS: dict[str, tuple[float, float]] = {"Sr": (193.0, 174.0), "Ti/O": (140.0, 131.0), "M": (193.0, 174.0)}
 """Counts of E1 and E2 at the middle of a column, by site; the recipe that reads widths takes 90 for the base."""

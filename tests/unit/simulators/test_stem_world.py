@@ -15,7 +15,9 @@ from exitwave.simulators.physics.eds_events import interpolate
 from exitwave.simulators.physics.electron_bremsstrahlung import yield_pm2
 from exitwave.simulators.physics.electron_crystals import Columns, crystal
 from exitwave.simulators.physics.electron_probe import Probe
+from exitwave.simulators.records.hdf_plugin import WriteFaults
 from exitwave.simulators.stem.column import Column, Dose
+from exitwave.simulators.stem.eds import Eds, RowRequest
 from exitwave.simulators.stem.event_file import EventFile, Events, FrameEnd, Heading
 from exitwave.simulators.stem.field import FieldRequest, build_field
 from exitwave.simulators.stem.geometry import ScanPlan
@@ -122,6 +124,43 @@ def test_artefact_mode_has_one_spread_and_the_published_peaks():
             assert fwhm == pytest.approx(100.0, abs=0.02)
             assert height * field.collected[field.names.index(name)] * 1e7 == pytest.approx(counts, rel=1e-3)
             assert base == pytest.approx(0.0, abs=1e-3 * height)
+
+
+def test_what_is_put_in_comes_out_of_the_events():
+    field = build_field(request("phenomenological", pedestal=0.0, **APART), apart())
+    eds = Eds(TITAN.segments, StemTruth.nominal(), lambda: (0.0, 0.0), WriteFaults())
+    eds.board.set("Acquire", 1)
+    pitch_pm, rows, columns = 12.5, 40, 96
+    x_nm, y_nm = 1e-3 * pitch_pm * (np.arange(columns) - 20), 1e-3 * pitch_pm * (np.arange(rows) - 20)
+    images = np.zeros((2, rows * columns))
+    for row, y in enumerate(y_nm):
+        gx, gy = field.grid(x_nm, np.full(columns, y))
+        line = RowRequest(gx, gy, 1e10, float(row), 1e-3, False, row, row * columns)
+        pixel, _, channel = eds.collect(
+            eds.draw(field, line, np.empty(columns, np.float32), 0), live=False, shelf=0.0, elapsed_s=1.0
+        )
+        for image, (low, high) in zip(images, field.request.physics.windows_kev, strict=True):
+            inside = (channel >= round(100 * low)) & (channel < round(100 * high))
+            image += np.bincount(pixel[inside], minlength=rows * columns)
+    x, y = np.meshgrid(1e3 * x_nm, 1e3 * y_nm)
+
+    def width(image, x0):
+        near = np.hypot(x - x0, y) < 200.0
+
+        def model(place, height, fwhm):
+            return height * np.exp(-4.0 * math.log(2.0) * ((place[0] - x0) ** 2 + place[1] ** 2) / fwhm**2)
+
+        counts = image.reshape(rows, columns)[near]
+        (_, fwhm), _ = curve_fit(model, (x[near], y[near]), counts, p0=(counts.max(), 110.0))
+        return fwhm, fwhm / math.sqrt(counts.sum())  # least squares is a little worse than the bound
+
+    found = {(w, x0): width(images[w], x0) for w in (0, 1) for x0 in (0.0, 700.0)}
+    error = max(one[1] for one in found.values())
+    assert error < 1.0
+    for x0 in (0.0, 700.0):
+        assert found[0, x0][0] - found[1, x0][0] == pytest.approx(7.5, abs=4.0 * error)
+    for window in (0, 1):
+        assert found[window, 0.0][0] - found[window, 700.0][0] == pytest.approx(16.0, abs=4.0 * error)
 
 
 def test_the_recipe_makes_the_published_differences_of_the_artefact():
