@@ -22,6 +22,9 @@ from exitwave.devices.zone_plate import ZonePlate
 
 __all__ = ["Detector", "EnergyMove", "HighResolutionDetector", "Telescope", "TransmissionXrayMicroscope"]
 
+SIDEWAYS_UM, PITCH_URAD = 0.002, 0.2
+"""Less than this is not worth a move: a tenth of a pixel is 3 nm, the rocking curve some 35 urad wide."""
+
 
 class Detector(Device):
     """A detector at a fixed place: a camera behind a scintillator and an optical magnification.
@@ -118,6 +121,8 @@ class EnergyMove:
     zone_plate_mm: float
     track_mm: float | None
     magnification: float
+    zone_plate_um: tuple[float, float] | None = None
+    pitch_urad: float | None = None
 
 
 class MicroscopeEnergy(Signal):
@@ -159,6 +164,40 @@ class PeakResult(Device):
     width = Cpt(Signal, value=0.0, kind="normal", doc="Full width at half maximum, or the offset that was applied")
 
 
+class EnergyRecord(Device):
+    """What one stop of an energy scan took, and where the instrument was; set by the plan when the frames are in.
+
+    Frames ``first_frame`` to ``first_frame + num_frames`` of the stream ``primary`` belong to it, and likewise of
+    ``flat``; ``shot`` numbers what was asked for, -1 where only flats were taken.
+    """
+
+    shot = Cpt(Signal, value=-1, kind="normal", doc="Number of the shot that was asked for")
+    setpoint = Cpt(Signal, value=0.0, kind="normal", doc="Energy asked for, keV")
+    readback = Cpt(Signal, value=0.0, kind="hinted", doc="Energy by the Bragg angle's readback, keV")
+    zone_plate_z = Cpt(Signal, value=0.0, kind="normal", doc="Zone plate z, mm")
+    pixel = Cpt(Signal, value=0.0, kind="normal", doc="Pixel at the sample, nm")
+    pitch = Cpt(Signal, value=0.0, kind="normal", doc="Pitch of the second crystal, urad")
+    i0 = Cpt(Signal, value=0.0, kind="normal", doc="Ion chamber while the first frame was exposed, A")
+    ring = Cpt(Signal, value=0.0, kind="normal", doc="Ring current, mA")
+    exposure = Cpt(Signal, value=0.0, kind="normal", doc="Exposure of each frame, s")
+    first_frame = Cpt(Signal, value=0, kind="normal", doc="First row of the stream primary")
+    num_frames = Cpt(Signal, value=0, kind="normal", doc="Rows of the stream primary")
+    first_flat = Cpt(Signal, value=0, kind="normal", doc="First row of the stream flat")
+    num_flats = Cpt(Signal, value=0, kind="normal", doc="Rows of the stream flat")
+    x = Cpt(Signal, value=0.0, kind="normal", doc="Sample x, um")
+    y = Cpt(Signal, value=0.0, kind="normal", doc="Sample y, um")
+    theta = Cpt(Signal, value=0.0, kind="normal", doc="Sample rotation, deg")
+    repeat_number = Cpt(Signal, value=0, kind="normal", doc="Repeat in time")
+    place = Cpt(Signal, value=0, kind="normal", doc="Number of the place on the sample")
+
+
+class DoseRecord(Device):
+    """What a sample was exposed to in a run; set by the plan at its end."""
+
+    dose = Cpt(Signal, value=0.0, kind="normal", doc="Absorbed at the surface, Gy; NaN where the material is not known")
+    exposed = Cpt(Signal, value=0.0, kind="normal", doc="Time in the beam, s")
+
+
 class TransmissionXrayMicroscope(Device):
     """Monochromator, zone plates, sample and detectors as one instrument.
 
@@ -193,6 +232,8 @@ class TransmissionXrayMicroscope(Device):
     sharpness = Cpt(Signal, value=0.0, kind="omitted", doc="Focus measure of the last image that a plan looked at")
     focus_result = Cpt(FocusResult, "", kind="omitted")
     peak_result = Cpt(PeakResult, "", kind="omitted")
+    energy_record = Cpt(EnergyRecord, "", kind="omitted")
+    dose_record = Cpt(DoseRecord, "", kind="omitted")
     intensity = Cpt(Signal, value=0.0, kind="omitted", doc="Mean counts of the last image that a plan looked at")
 
     def __init__(
@@ -286,8 +327,18 @@ class TransmissionXrayMicroscope(Device):
 
     # -- energy -----------------------------------------------------------------------------------------------
 
-    def energy_move(self, energy_kev: float) -> EnergyMove:
+    def energy_move(
+        self, energy_kev: float, *, beyond: bool = False, magnification: float | None = None
+    ) -> EnergyMove:
         """Work out and check where everything goes for an energy; nothing moves.
+
+        Parameters
+        ----------
+        beyond : bool
+            Outside of the focus calibration's range too: for a search for focus, not for images.
+        magnification : float, optional
+            The one to keep where the magnification is kept; the present one without it, which in a long series of
+            energies adds up each move's remainder.
 
         Raises
         ------
@@ -302,7 +353,7 @@ class TransmissionXrayMicroscope(Device):
         distance_mm = detector.distance_mm - sample_mm
         track_mm = None
         if self.keep == "magnification" and isinstance(detector, HighResolutionDetector):
-            magnification = self.magnification_now()
+            magnification = self.magnification_now() if magnification is None else magnification
             focal_mm = zone_plate.focal_length_mm(energy_kev)
             distance_mm = focal_mm * (magnification + 1) ** 2 / magnification
             track_mm = detector.track_for_distance_mm(distance_mm + sample_mm)
@@ -313,13 +364,22 @@ class TransmissionXrayMicroscope(Device):
                 f"needs at least {4 * zone_plate.focal_length_mm(energy_kev):.1f} mm; move the detector track out"
             )
         nominal_mm = zone_plate.nominal_focus_mm(energy_kev, distance_mm)
-        target_mm = nominal_mm + zone_plate.focus.correction_mm(energy_kev) + sample_mm
+        target_mm = nominal_mm + zone_plate.focus.correction_mm(energy_kev, beyond=beyond) + sample_mm
         zone_plate.z.check_value(target_mm)
+        sideways = None if beyond else zone_plate.focus.sideways_um(energy_kev)
+        if sideways is not None:
+            zone_plate.x.check_value(sideways[0])
+            zone_plate.y.check_value(sideways[1])
+        pitch_urad = self.mono.pitch_at(energy_kev)
+        if pitch_urad is not None:
+            self.mono.pitch.check_value(pitch_urad)
         return EnergyMove(
             energy_kev=energy_kev,
             zone_plate_mm=target_mm,
             track_mm=track_mm,
             magnification=optics.magnification_from_lens_positions(nominal_mm, distance_mm),
+            zone_plate_um=sideways,
+            pitch_urad=pitch_urad,
         )
 
     def set_energy(self, energy_kev: float) -> StatusBase:
@@ -327,13 +387,25 @@ class TransmissionXrayMicroscope(Device):
 
         Everything is checked before anything moves; the status is done when the last axis has arrived.
         """
-        move = self.energy_move(energy_kev)
-        status: StatusBase = self.mono.energy.set(move.energy_kev)
-        status = AndStatus(status, self.zone_plate.z.set(move.zone_plate_mm))
-        detector = self.detector
-        if move.track_mm is not None and isinstance(detector, HighResolutionDetector):
-            status = AndStatus(status, detector.z.set(move.track_mm))
+        status: StatusBase | None = None
+        for axis, target in self.energy_targets(self.energy_move(energy_kev)):
+            moving = axis.set(target)
+            status = moving if status is None else AndStatus(status, moving)
+        if status is None:
+            raise SettingError(f"{self.name}: nothing moves with the energy")
         return status
+
+    def energy_targets(self, move: EnergyMove) -> list[tuple[Any, float]]:
+        """Return which axes go where for an energy; those that a calibration moves only if it is worth a move."""
+        plate, detector, mono = self.zone_plate, self.detector, self.mono
+        targets: list[tuple[Any, float]] = [(mono.energy, move.energy_kev), (plate.z, move.zone_plate_mm)]
+        if move.track_mm is not None and isinstance(detector, HighResolutionDetector):
+            targets.append((detector.z, move.track_mm))
+        fine = [] if move.zone_plate_um is None else list(zip((plate.x, plate.y), move.zone_plate_um, strict=True))
+        targets += [(axis, um) for axis, um in fine if abs(um - float(axis.user_setpoint.get())) > SIDEWAYS_UM]
+        if move.pitch_urad is not None and abs(move.pitch_urad - float(mono.pitch.user_setpoint.get())) > PITCH_URAD:
+            targets.append((mono.pitch, move.pitch_urad))
+        return targets
 
     def describe_optics(self) -> dict[str, Any]:
         """Return the optics in use, as it goes into the start document of a run."""

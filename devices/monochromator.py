@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from ophyd import Component as Cpt
 from ophyd import PseudoPositioner, PseudoSingle
@@ -14,7 +17,31 @@ from exitwave.devices.errors import MotionLimitError
 from exitwave.devices.motor import Motor, OrderedMoves
 from exitwave.devices.signals import ConstantSignal
 
-__all__ = ["DoubleCrystalMonochromator"]
+__all__ = ["DoubleCrystalMonochromator", "PitchCalibration"]
+
+
+class PitchCalibration:
+    """Pitch of the second crystal at its best over the Bragg angle, and what it has drifted since.
+
+    Straight lines between the points, and the nearest point's value beyond them: the top is flat over some urad, and
+    feedback takes out the rest.
+    """
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, float]] = []
+        self.offset_urad = 0.0
+
+    def set_points(self, points: Iterable[tuple[float, float]]) -> None:
+        """Take points (Bragg angle in deg, pitch in urad) in place of those that are there; the drift begins anew."""
+        self.points = sorted((float(bragg), float(pitch)) for bragg, pitch in points)
+        self.offset_urad = 0.0
+
+    def at(self, bragg_deg: float) -> float | None:
+        """Return the pitch at a Bragg angle, urad; None without points."""
+        if not self.points:
+            return None
+        angles, pitches = np.transpose(self.points)
+        return float(np.interp(bragg_deg, angles, pitches)) + self.offset_urad
 
 
 class DoubleCrystalMonochromator(OrderedMoves, PseudoPositioner):
@@ -51,8 +78,13 @@ class DoubleCrystalMonochromator(OrderedMoves, PseudoPositioner):
     ):
         self.energy_range_kev = (float(energy_range_kev[0]), float(energy_range_kev[1]))
         self.exit_offset_mm = exit_offset_mm
+        self.pitch_calibration = PitchCalibration()
         super().__init__(prefix, **kwargs)
         self.energy._limits = self.energy_range_kev
+
+    def pitch_at(self, energy_kev: float) -> float | None:
+        """Return the calibrated pitch of the second crystal at an energy, urad; None where nobody calibrated it."""
+        return self.pitch_calibration.at(optics.bragg_angle_deg(energy_kev))
 
     def check_energy(self, energy_kev: float) -> None:
         """Refuse an energy outside of the range, or one that an axis can't reach.

@@ -71,7 +71,7 @@ class ZonePlate(Device):
         self.mono = mono
         self.diameter._readback = diameter_um
         self.outermost_zone._readback = outermost_zone_nm
-        self.focus = FocusCalibration()
+        self.focus = FocusCalibration(self.name)
 
     def focal_length_mm(self, energy_kev: float) -> float:
         """Nominal focal length, mm."""
@@ -93,11 +93,11 @@ class ZonePlate(Device):
         return self.nominal_focus_mm(energy_kev, detector_mm) + self.focus.correction_mm(energy_kev)
 
     def record_focus(
-        self, energy_kev: float, z_mm: float, detector_mm: float, uncertainty_mm: float = 0.0
+        self, energy_kev: float, z_mm: float, detector_mm: float, uncertainty_mm: float = 0.0, run: str = ""
     ) -> FocusPoint:
         """Add a position found in focus to the calibration and return the point."""
         correction = z_mm - self.nominal_focus_mm(energy_kev, detector_mm)
-        point = FocusPoint(energy_kev, correction, uncertainty_mm)
+        point = FocusPoint(energy_kev, correction, uncertainty_mm, zone_plate=self.name, run=run)
         self.focus.add(point)
         return point
 
