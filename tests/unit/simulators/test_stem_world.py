@@ -131,7 +131,7 @@ def test_what_is_put_in_comes_out_of_the_events():
     eds = Eds(TITAN.segments, StemTruth.nominal(), lambda: (0.0, 0.0), WriteFaults())
     eds.board.set("Acquire", 1)
     pitch_pm, rows, columns = 12.5, 40, 96
-    x_nm, y_nm = 1e-3 * pitch_pm * (np.arange(columns) - 20), 1e-3 * pitch_pm * (np.arange(rows) - 20)
+    x_nm, y_nm = (1e-3 * pitch_pm * (np.arange(n, dtype=np.float64) - 20.0) for n in (columns, rows))
     images = np.zeros((2, rows * columns))
     for row, y in enumerate(y_nm):
         gx, gy = field.grid(x_nm, np.full(columns, y))
