@@ -33,7 +33,7 @@ class LensState:
 
 @dataclass(frozen=True)
 class SampleState:
-    """Rotation axis (um in the specimen's plane), angle (deg) and lean (rad) of the specimen."""
+    """The specimen: its origin on the rotation axis (um, in its plane), angle (deg), lean of the axis about it (rad)."""
 
     x_um: float
     y_um: float

@@ -247,11 +247,11 @@ class Microscope:
     def _wave(self, grid: Grid, sample: SampleState, energy_kev: float) -> tuple[Image, Image]:
         """Absorption and phase of the specimen on a grid of the optical axis."""
         stage = Grid(
-            grid.left_um - sample.x_um + sample.lean * sample.y_um,
+            grid.left_um - sample.x_um,
             grid.top_um - sample.y_um,
             grid.pitch_um,
             grid.shape,
-            -sample.lean,
+            sample.lean,
         )
         key = (stage, round(sample.theta_deg, 5))
         layers = self._layers.get(key, lambda: self._specimen.layers(stage, sample.theta_deg))

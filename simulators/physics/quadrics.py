@@ -1,7 +1,9 @@
 """Ellipsoids of any orientation: exact chords of grains, and of an aggregate of them with cracks and pores.
 
-Frame, angle and units as in `bodies`. In the beam's frame an ellipsoid is (r - c)^T M (r - c) <= 1 with M symmetric;
-a ray at (u, v) from its centre solves M_zz z^2 + 2 (M_xz u + M_yz v) z + M_xx u^2 + 2 M_xy u v + M_yy v^2 - 1 = 0.
+Frame, angle and units as in `bodies`. Images are of rays ``(left, top, pitch, lean)``, see `specimen.Grid`: not the
+rays but the bodies are turned by the lean, so that a row of rays has one y. In the rays' frame an ellipsoid is
+(r - c)^T M (r - c) <= 1 with M symmetric; a ray at (u, v) from its centre solves
+M_zz z^2 + 2 (M_xz u + M_yz v) z + M_xx u^2 + 2 M_xy u v + M_yy v^2 - 1 = 0.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.simulators.physics._jit import kernel, over_rows
-from exitwave.simulators.physics.bodies import Convex, Cylinder, Difference, Intersection, Union, Vector
+from exitwave.simulators.physics.bodies import Convex, Cylinder, Difference, Ellipsoid, Intersection, Union, Vector
 
 Image = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
 Matrix = tuple[Vector, Vector, Vector]
+Rays = tuple[float, float, float, float]
+"""Place of ray (0, 0) (x, y), pitch (all um), lean (rad)."""
 _MOST = 64
 """Bodies along one ray at most."""
 
@@ -63,6 +67,11 @@ class TiltedEllipsoid(Convex):
         return middle - root / mzz, middle + root / mzz
 
 
+def tilted(body: Ellipsoid) -> TiltedEllipsoid:
+    """Return an upright ellipsoid as one of any direction."""
+    return TiltedEllipsoid(body.centre, body.semi_axes, ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+
+
 @dataclass(frozen=True)
 class Aggregate:
     """Convex grains that may overlap (their union counts), without voids that may overlap as well."""
@@ -97,14 +106,20 @@ def rotation(theta_deg: float) -> Floats:
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
-def quadric_table(bodies: Sequence[TiltedEllipsoid], theta_deg: float) -> Floats:
+def leaning(lean_rad: float) -> Floats:
+    """Return the matrix that turns the picture, so that the stage's y leans towards x by ``lean_rad``."""
+    c, s = math.cos(lean_rad), math.sin(lean_rad)
+    return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def quadric_table(bodies: Sequence[TiltedEllipsoid], theta_deg: float, lean_rad: float = 0.0) -> Floats:
     """Return figures of ellipsoids at an angle: x0, y0, reach in y, M_zz, M_xz, M_yz, p, q, r, z0.
 
     A ray meets one where M_zz - (p u^2 + 2 q u v + r v^2), its quarter discriminant, is above 0.
     """
     if not bodies:
         return np.empty((0, 10))
-    turn = rotation(theta_deg)
+    turn = leaning(lean_rad) @ rotation(theta_deg)
     m = turn @ np.stack([body.matrix for body in bodies]) @ turn.T
     centre = np.array([body.centre for body in bodies]) @ turn.T
     reach = np.sqrt(np.linalg.inv(m)[:, 1, 1])
@@ -130,16 +145,14 @@ def _span(table: Floats, n: int, v: float, start: float, pitch: float, columns: 
 
 
 @kernel
-def _sum_rows(
-    image: Image, left: float, top: float, pitch: float, shear: float, table: Floats, first: int, last: int
-) -> None:
+def _sum_rows(image: Image, left: float, top: float, pitch: float, table: Floats, first: int, last: int) -> None:
     for n in range(table.shape[0]):
         low = max(first, math.ceil((top - table[n, 1] - table[n, 2]) / pitch))
         high = min(last, math.floor((top - table[n, 1] + table[n, 2]) / pitch) + 1)
         for row in range(low, high):
             y = top - row * pitch
             v = y - table[n, 1]
-            start = left + shear * y - table[n, 0]
+            start = left - table[n, 0]
             begin, end = _span(table, n, v, start, pitch, image.shape[1])
             for col in range(begin, end):
                 u = start + col * pitch
@@ -148,18 +161,16 @@ def _sum_rows(
                     image[row, col] += 2.0 * math.sqrt(disc) / table[n, 3]
 
 
-def add_ellipsoids(
-    image: Image, left: float, top: float, pitch: float, shear: float, bodies: Sequence[TiltedEllipsoid], theta: float
-) -> None:
+def add_ellipsoids(image: Image, rays: Rays, bodies: Sequence[TiltedEllipsoid], theta_deg: float) -> None:
     """Add the chords of ellipsoids to an image (rows, columns) of rays; overlaps add up."""
-    table = quadric_table(bodies, theta)
-    over_rows(image.shape[0], lambda a, b: _sum_rows(image, left, top, pitch, shear, table, a, b))
+    left, top, pitch, lean = rays
+    table = quadric_table(bodies, theta_deg, lean)
+    over_rows(image.shape[0], lambda a, b: _sum_rows(image, left, top, pitch, table, a, b))
 
 
 @kernel
 def _aggregate_rows(
-    image: Image, left: float, top: float, pitch: float, shear: float, table: Floats, n_solids: int,
-    first: int, last: int,
+    image: Image, left: float, top: float, pitch: float, table: Floats, n_solids: int, first: int, last: int,
 ) -> None:  # fmt: skip
     active = np.empty(table.shape[0], np.int64)
     begin = np.empty(table.shape[0], np.int64)
@@ -174,7 +185,7 @@ def _aggregate_rows(
             v = y - table[n, 1]
             if abs(v) >= table[n, 2]:
                 continue
-            begin[count], end[count] = _span(table, n, v, left + shear * y - table[n, 0], pitch, image.shape[1])
+            begin[count], end[count] = _span(table, n, v, left - table[n, 0], pitch, image.shape[1])
             if begin[count] < end[count]:
                 if n < n_solids:
                     leftmost, rightmost = min(leftmost, begin[count]), max(rightmost, end[count])
@@ -186,7 +197,7 @@ def _aggregate_rows(
                 if col < begin[k] or col >= end[k] or found >= 2 * _MOST - 1:
                     continue
                 n = active[k]
-                u = left + shear * y + col * pitch - table[n, 0]
+                u = left + col * pitch - table[n, 0]
                 v = y - table[n, 1]
                 disc = table[n, 3] - (table[n, 6] * u * u + 2.0 * table[n, 7] * u * v + table[n, 8] * v * v)
                 if disc <= 0.0:
@@ -212,37 +223,39 @@ def _aggregate_rows(
             image[row, col] += length
 
 
-def add_aggregate(
-    image: Image, left: float, top: float, pitch: float, shear: float, body: Aggregate, theta_deg: float
-) -> None:
+def add_aggregate(image: Image, rays: Rays, body: Aggregate, theta_deg: float) -> None:
     """Add the chords of an aggregate to an image (rows, columns) of rays: compiled, exact."""
-    table = quadric_table([*body.solids, *body.voids], theta_deg)
+    left, top, pitch, lean = rays
+    table = quadric_table([*body.solids, *body.voids], theta_deg, lean)
     n_solids = len(body.solids)
-    over_rows(image.shape[0], lambda a, b: _aggregate_rows(image, left, top, pitch, shear, table, n_solids, a, b))
+    over_rows(image.shape[0], lambda a, b: _aggregate_rows(image, left, top, pitch, table, n_solids, a, b))
 
 
 @kernel
 def _tube_rows(
-    image: Image, left: float, top: float, pitch: float, shear: float, x0: float, low: float, high: float,
+    image: Image, left: float, top: float, pitch: float, c: float, s: float, x0: float, low: float, high: float,
     outer: float, inner: float, first: int, last: int,
 ) -> None:  # fmt: skip
     for row in range(first, last):
-        y = top - row * pitch
-        if y < low or y > high:
-            continue
         for col in range(image.shape[1]):
-            u = left + shear * y + col * pitch - x0
+            x = left + col * pitch
+            y = s * x + c * (top - row * pitch)
+            if y < low or y > high:
+                continue
+            u = c * x - s * (top - row * pitch) - x0
             if abs(u) < outer:
                 image[row, col] += 2.0 * (math.sqrt(outer * outer - u * u) - math.sqrt(max(inner * inner - u * u, 0.0)))
 
 
-def add_tube(image: Image, left: float, top: float, pitch: float, shear: float, body: Tube, theta_deg: float) -> None:
+def add_tube(image: Image, rays: Rays, body: Tube, theta_deg: float) -> None:
     """Add the chords of a tube to an image (rows, columns) of rays."""
+    left, top, pitch, lean = rays
+    c, s = math.cos(lean), math.sin(lean)
     x0, y0, _ = (float(value) for value in rotation(theta_deg) @ np.asarray(body.centre))
     low, high = y0 - 0.5 * body.height, y0 + 0.5 * body.height
     over_rows(
         image.shape[0],
-        lambda a, b: _tube_rows(image, left, top, pitch, shear, x0, low, high, body.outer, body.inner, a, b),
+        lambda a, b: _tube_rows(image, left, top, pitch, c, s, x0, low, high, body.outer, body.inner, a, b),
     )
 
 

@@ -54,15 +54,17 @@ def _half_plane(distance: float, a: float, b: float) -> float:
 
 @kernel
 def _coverage_rows(
-    out: Image, left: float, top: float, pitch: float, shear: float, squeeze: float, spokes: int,
+    out: Image, left: float, top: float, pitch: float, lean: float, squeeze: float, spokes: int,
     inner: float, outer: float, marks: Floats, gap: float, first: int, last: int,
 ) -> None:  # fmt: skip
     wide = pitch / squeeze  # a cell's width on the tilted target
     reach = 0.5 * math.hypot(pitch, wide)
+    cosine = math.cos(lean)
+    sine = math.sin(lean)
     for row in range(first, last):
-        y = top - row * pitch
         for col in range(out.shape[1]):
-            x = (left + col * pitch + shear * y) / squeeze
+            x = (cosine * (left + col * pitch) - sine * (top - row * pitch)) / squeeze
+            y = sine * (left + col * pitch) + cosine * (top - row * pitch)
             r = math.hypot(x, y)
             # distance to the nearest circle, positive where there is gold
             ring = min(r - inner, outer - r)
@@ -101,7 +103,7 @@ class SiemensStar:
     """A Siemens star in the stage's xy plane, turning with it.
 
     Pixels on one edge get the exact area beside a straight line (an arc's sagitta over a pixel is below 0.1 nm); those
-    on a corner are sampled at 89 points of a Fibonacci lattice.
+    on a corner are sampled at 89 points of a Fibonacci lattice. Under a lean the pixels' centres turn, their sides not.
     """
 
     name: str = "siemens-star"
@@ -132,7 +134,7 @@ class SiemensStar:
         over_rows(
             grid.shape[0],
             lambda a, b: _coverage_rows(
-                out, left, grid.top_um, grid.pitch_um, grid.shear if front else -grid.shear, squeeze,
+                out, left, grid.top_um, grid.pitch_um, grid.lean_rad if front else -grid.lean_rad, squeeze,
                 self.spokes, self.inner_radius_um, self.radius_um, marks, self.gap_um, a, b,
             ),
         )  # fmt: skip

@@ -24,21 +24,21 @@ class SpecimenFileError(ValueError):
 
 @kernel
 def _project_rows(
-    volume: Volume, voxel: float, out: Image, left: float, top: float, pitch: float, shear: float, c: float, s: float,
+    volume: Volume, voxel: float, out: Image, left: float, top: float, pitch: float, lean: float, c: float, s: float,
     first: int, last: int,
 ) -> None:  # fmt: skip
     ny, nz, nx = volume.shape
     steps = math.ceil(math.hypot(nx, nz))
+    cosine = math.cos(lean) / voxel
+    sine = math.sin(lean) / voxel
     for row in range(first, last):
-        v = 0.5 * (ny - 1) - (top - row * pitch) / voxel
-        if v <= -1.0 or v >= ny:
-            continue
-        iy = math.floor(v)
-        fy = v - iy
         for col in range(out.shape[1]):
-            u = (left + col * pitch + shear * (top - row * pitch)) / voxel
-            if abs(u) > 0.5 * steps + 1.0:
+            u = cosine * (left + col * pitch) - sine * (top - row * pitch)
+            v = 0.5 * (ny - 1) - sine * (left + col * pitch) - cosine * (top - row * pitch)
+            if abs(u) > 0.5 * steps + 1.0 or v <= -1.0 or v >= ny:
                 continue
+            iy = math.floor(v)
+            fy = v - iy
             total = 0.0
             for n in range(steps):
                 w = n - 0.5 * (steps - 1)
@@ -98,7 +98,7 @@ class VoxelSpecimen:
         over_rows(
             grid.shape[0],
             lambda a, b: _project_rows(
-                self.volume, self.voxel_um, out, grid.left_um, grid.top_um, grid.pitch_um, grid.shear, c, s, a, b
+                self.volume, self.voxel_um, out, grid.left_um, grid.top_um, grid.pitch_um, grid.lean_rad, c, s, a, b
             ),
         )
         return [(self.material, out)]

@@ -1,5 +1,6 @@
 """Chord lengths, star coverage and voxel projections."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -20,6 +21,7 @@ from exitwave.simulators.physics.bodies import (
     sphere,
 )
 from exitwave.simulators.physics.materials import GOLD
+from exitwave.simulators.physics.quadrics import Tube
 from exitwave.simulators.physics.specimen import BodySpecimen, Grid
 from exitwave.simulators.physics.star import SiemensStar
 from exitwave.simulators.physics.voxels import SpecimenFileError, VoxelSpecimen, load_voxels
@@ -90,11 +92,58 @@ def test_union_and_difference_count_overlaps_once(theta):
 def test_compiled_chords_are_the_analytic_ones(theta):
     whole = Ellipsoid((0.2, 0.1, 0.0), (2.0, 1.5, 1.0))
     holes = (sphere((0.5, 0.0, 0.3), 0.5), sphere((0.8, 0.2, 0.1), 0.4), sphere((-1.9, 0.0, 0.0), 0.3))
-    grid = Grid(-3.0, 2.0, 0.05, (80, 120), shear=0.01)
+    lean = 0.2
+    grid = Grid(-3.0, 2.0, 0.05, (80, 120), lean)
     x, y = np.meshgrid(grid.x_um, grid.y_um)
-    for body in (whole, Difference(whole, holes)):
+    x, y = x * math.cos(lean) - y * math.sin(lean), x * math.sin(lean) + y * math.cos(lean)
+    tube = Tube((0.3, -0.4, 0.2), 1.0, 0.6, 1.5)
+    for body in (whole, Difference(whole, holes), tube, box((0.1, 0.2, 0.0), (1.0, 1.5, 0.7))):
         [(_, image)] = BodySpecimen("test", ((body, GOLD),)).layers(grid, theta)
-        np.testing.assert_allclose(image, body.chord(x + 0.01 * y, y, theta), atol=2e-5)
+        np.testing.assert_allclose(image, body.chord(x, y, theta), atol=2e-5)
+
+
+def ball_of(kind):
+    """A small ball 2 um from the axis and 1.5 um up, as bodies or as voxels."""
+    if kind == "bodies":
+        return BodySpecimen("ball", ((sphere((2.0, 1.5, 0.0), 0.5), GOLD),))
+    n, voxel = 64, 0.1
+    y, _, x = (np.indices((n, n, n)) - 0.5 * (n - 1)) * voxel
+    z = x.transpose(0, 2, 1)
+    inside = (np.hypot(np.hypot(x - 2.0, z), y + 1.5) < 0.5).astype(np.float32)
+    return VoxelSpecimen("ball", inside, voxel, GOLD)
+
+
+@pytest.mark.parametrize("kind", ["bodies", "voxels"])
+@pytest.mark.parametrize("theta", [0.0, 180.0])
+def test_a_leaning_axis_turns_the_picture(kind, theta):
+    lean = math.radians(4.0)
+    grid = Grid.centred((200, 200), 0.04)
+    level = ball_of(kind).layers(grid, theta)[0][1]
+    leaning = ball_of(kind).layers(dataclasses.replace(grid, lean_rad=lean), theta)[0][1]
+
+    def place(image):
+        return (image.sum(axis=0) @ grid.x_um) / image.sum(), (image.sum(axis=1) @ grid.y_um) / image.sum()
+
+    x, y = place(level)
+    assert y == pytest.approx(1.5, abs=0.01)
+    # a true turn: the rows move as well, by x sin(lean), and the upper end goes towards x
+    c, s = math.cos(lean), math.sin(lean)
+    assert place(leaning) == pytest.approx((x * c + y * s, y * c - x * s), abs=2e-3)
+
+
+def test_the_star_turns_as_a_whole():
+    lean = math.radians(3.0)
+    star = SiemensStar(marks_nm=())
+    grid = Grid.centred((120, 120), 0.1, 4.0, 5.0)
+    x, y = np.meshgrid(grid.x_um, grid.y_um)
+    for theta in (0.0, 180.0):
+        side = 1.0 if theta == 0.0 else -1.0
+        turned = (np.arctan2(y, side * x) + side * lean) * star.spokes / (2.0 * math.pi)
+        gold = turned % 1.0 < 0.5
+        seen = star.coverage(dataclasses.replace(grid, lean_rad=lean), theta)
+        whole = ((seen == 0.0) | (seen == 1.0)) & (np.hypot(x, y) > 1.0)
+        assert whole.mean() > 0.5
+        assert np.array_equal(seen[whole] == 1.0, gold[whole])
 
 
 def test_star_covers_half_of_its_rings():
