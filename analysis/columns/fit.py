@@ -155,7 +155,8 @@ def fit_columns(
     fwhm_px : float, optional
         Width to start from; 0.4 of the distance to the nearest neighbour without.
     radius_px : float, optional
-        Pixels farther from a column are left out; 0.7 of the median distance to the fourth neighbour without.
+        Pixels farther from a column are left out; 0.7 of the distance to the fourth neighbour (lower
+        quartile) without.
     elliptic : bool
         Fit an ellipse at any angle instead of a circle.
     pedestal : float, optional
@@ -190,7 +191,8 @@ def fit_columns(
         raise ShapeError(f"exposure: expected finite numbers >= 0 of shape {image.shape}, got {seen.shape}")
     spacing = _spacing(where, 1) if len(where) > 1 else 0.5 * min(rows, cols)
     if radius_px is None:
-        radius_px = 0.7 * _spacing(where, 4) if len(where) > 4 else 0.7 * spacing
+        # the lower quartile, since columns at the edge of a small field have their fourth neighbour far away
+        radius_px = 0.7 * _spacing(where, 4, 0.25) if len(where) > 4 else 0.7 * spacing
     radius = require_positive("radius_px", radius_px, "px")
     width = require_positive("fwhm_px", 0.4 * spacing if fwhm_px is None else fwhm_px, "px")
 
@@ -255,9 +257,9 @@ def fit_columns(
     return result
 
 
-def _spacing(positions: Array, neighbour: int) -> float:
+def _spacing(positions: Array, neighbour: int, quantile: float = 0.5) -> float:
     distance = np.asarray(cKDTree(positions).query(positions, k=neighbour + 1)[0])
-    return float(np.median(distance[:, neighbour]))
+    return float(np.quantile(distance[:, neighbour], quantile))
 
 
 def _start(

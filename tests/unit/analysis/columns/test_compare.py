@@ -51,11 +51,11 @@ def test_p_values_are_uniform_where_nothing_is() -> None:
 
 
 def test_p_values_of_whole_fits_are_uniform(scene: Make) -> None:
-    """Unequal counts in the windows, one point spread, 20 columns: fits and permutation, 100 times."""
+    """Unequal counts in the windows, one point spread, 20 columns: fits and permutation, 200 times."""
     a, b = scene((4, 5), height=(103.0, 103.0)), scene((4, 5), height=(84.0, 84.0), pedestal=75.0)
     rng = np.random.default_rng(32)
     p = []
-    for _ in range(100):
+    for _ in range(200):
         fits = [fit_columns(rng.poisson(s.expected), s.positions) for s in (a, b)]
         p.append(paired_difference(fits[0].fwhm, fits[1].fwhm, rng=rng, permutations=499, resamples=10).p_value)
     assert stats.kstest(p, "uniform").pvalue > 0.01
