@@ -11,11 +11,10 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from event_model import compose_stream_resource
 from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal
 
@@ -23,16 +22,14 @@ from exitwave.devices.area_detector import Acquisition, CameraDriver, HDF5Writer
 from exitwave.devices.errors import CameraError, SettingError, StorageSpaceError
 from exitwave.devices.exposures import ArmedStatus, ExposureStatus
 from exitwave.devices.frame_audit import FrameAudit, RunAudit
-from exitwave.devices.frames import ATTRIBUTES_PATH, FrameColumn, LatestFrame
+from exitwave.devices.frame_documents import FrameDocuments
+from exitwave.devices.frames import FrameColumn, LatestFrame
 from exitwave.devices.status import FirstStatus
 
 __all__ = ["Camera"]
 
-FRAMES_PATH = "/entry/data/data"
-_ATTRIBUTE_DTYPES = {"NDArrayUniqueId": "<i4", "NDArrayEpicsTSSec": "<u4", "NDArrayEpicsTSnSec": "<u4"}
 
-
-class Camera(Device):
+class Camera(FrameDocuments, Device):
     """A camera that writes its frames to HDF5 beside the documents.
 
     Documents: data key ``<name>`` for the frames, shape (y, x), and one more for each attribute that the server
@@ -76,9 +73,7 @@ class Camera(Device):
         self.readout_s = readout_s
         self.attributes = dict(attributes or {})
         self.acquisition: Acquisition | None = None
-        self._lock = threading.RLock()
-        self._bundles: list[Any] = []
-        self._emitted = 0
+        self._forget_file()
         self._dropped_before = 0
         self._acquired_before = 0
         self.frames_asked = 0
@@ -287,9 +282,14 @@ class Camera(Device):
         return status
 
     def _reset_file(self) -> None:
-        with self._lock:
-            self._bundles, self._emitted = [], 0
+        self._forget_file()
         self.latest_frame.close()
+
+    # -- documents --------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Describe points; frames are external."""
+        return {**super().describe(), **self.data_keys()}
 
     # -- points -----------------------------------------------------------------------------------------------
 
@@ -459,73 +459,6 @@ class Camera(Device):
     def num_dropped(self) -> int:
         """Frames of the current file that the server lost between driver and file."""
         return int(self.hdf.dropped.get(use_monitor=False)) - self._dropped_before
-
-    # -- documents --------------------------------------------------------------------------------------------
-
-    def data_keys(self) -> dict[str, dict[str, Any]]:
-        """Describe what a frame brings: the image, and the attributes written with it."""
-        height, width = self.frame_shape
-        source = f"ca://{self.hdf.full_file_name.pvname}"
-        keys: dict[str, dict[str, Any]] = {
-            self.name: {
-                "source": source,
-                "dtype": "array",
-                "dtype_numpy": "<u2",
-                "shape": [height, width],
-                "dims": ["y", "x"],
-                "external": "STREAM:",
-            }
-        }
-        for name, attribute in self.attributes.items():
-            keys[f"{self.name}_{name}"] = {
-                "source": source,
-                "dtype": "number",
-                "dtype_numpy": _ATTRIBUTE_DTYPES.get(attribute, "<f8"),
-                "shape": [],
-                "external": "STREAM:",
-            }
-        return keys
-
-    def describe(self) -> dict[str, Any]:
-        """Describe points; frames are external."""
-        return {**super().describe(), **self.data_keys()}
-
-    def describe_collect(self) -> dict[str, Any]:
-        """Describe bursts."""
-        return self.data_keys()
-
-    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the references to frames written since the last call."""
-        with self._lock:
-            written = self.get_index()
-            stop = written if index is None else min(index, written)
-            if stop <= self._emitted:
-                return
-            if not self._bundles:
-                self._bundles = self._compose_resources(self.hdf.full_file_name.get())
-                for bundle in self._bundles:
-                    yield "stream_resource", bundle.stream_resource_doc
-            for bundle in self._bundles:
-                yield (
-                    "stream_datum",
-                    bundle.compose_stream_datum(indices={"start": self._emitted, "stop": stop}),
-                )
-            self._emitted = stop
-
-    def _compose_resources(self, path: str) -> list[Any]:
-        height, width = self.frame_shape
-        datasets: dict[str, tuple[str, tuple[int, ...]]] = {self.name: (FRAMES_PATH, (1, height, width))}
-        for name, attribute in self.attributes.items():
-            datasets[f"{self.name}_{name}"] = (f"{ATTRIBUTES_PATH}/{attribute}", (16384,))
-        return [
-            compose_stream_resource(
-                mimetype="application/x-hdf5",
-                uri=f"file://localhost{path}",
-                data_key=key,
-                parameters={"dataset": dataset, "chunk_shape": chunk, "swmr": True},
-            )
-            for key, (dataset, chunk) in datasets.items()
-        ]
 
 
 def _put_if_changed(signal: EpicsSignal, value: Any) -> None:

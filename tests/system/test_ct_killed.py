@@ -36,8 +36,8 @@ def _wait_for_frames(beamline: Beamline, process: subprocess.Popen[bytes], befor
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert process.poll() is None, "the process ended by itself"
-        newest = next(iter(runs(beamline.session.data.journal)))
-        if newest.uid != before:
+        newest = next(iter(runs(beamline.session.data.journal)), None)
+        if newest is not None and newest.uid != before:
             taken = [
                 doc["seq_nums"]["stop"] - 1
                 for name, doc in newest.documents()
