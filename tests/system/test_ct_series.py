@@ -10,7 +10,6 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from exitwave.analysis.io import open_series
-from exitwave.analysis.registration import register, shift_image
 from exitwave.profiles.storage import open_mosaic
 
 from .conftest import Beamline
@@ -67,26 +66,24 @@ def test_samples_are_taken_one_after_the_other_where_they_are(beamline: Beamline
 def test_tiles_side_by_side_are_what_a_larger_field_shows(beamline: Beamline) -> None:
     overlap, tile = 0.25, 256
     _region(beamline, tile, tile)
-    plan = beamline.ct.mosaic_tomography(2, 2, 0, 180, 2, overlap=overlap, mode="step", exposure_s=2.0, **FEW)
+    scan: dict[str, Any] = {"exposure_s": 10.0, "num_flats": 4, "num_darks": 2}
+    plan = beamline.ct.mosaic_tomography(2, 2, 0, 180, 1, overlap=overlap, mode="step", **scan)
     uids = beamline.RE(plan)
     with open_mosaic(uids[0], data=beamline.session.data) as mosaic:
         stitched = mosaic.transmission(0)
     side = round(tile * (2 - overlap))
     assert stitched.shape == (side, side)
     _region(beamline, side, side)
-    (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 2, exposure_s=2.0, **FEW))
+    (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 1, **scan))
     with beamline.open_tomogram(uid) as whole:
         frames: Any = whole.frames
         flats: Any = whole.flats
         darks: Any = whole.darks
         dark = darks[:].mean(0)
         direct = (frames[0] - dark) / (flats[:].mean(0) - dark)
-    # A tile in the wrong place is off by half of the picture; the sample drifts and jitters by tens of nm.
-    # At this exposure a pixel is mostly noise: compare what is left of it over some pixels.
-    first, second = (gaussian_filter(np.asarray(image, np.float32), 3.0) for image in (direct, stitched))
-    shift = register(first, second, max_shift_px=40)
-    assert np.hypot(shift.dy, shift.dx) < 8
-    assert np.corrcoef(first.ravel(), shift_image(second, -shift.dy, -shift.dx).ravel())[0, 1] > 0.7
+    # A pixel is mostly noise: compare what is left of it over some pixels. A tile in a wrong place shows nothing alike.
+    first, second = (gaussian_filter(np.asarray(image, np.float32), 4.0) for image in (direct, stitched))
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
 
 
 @pytest.mark.timeout(180)
