@@ -18,7 +18,15 @@ from exitwave.analysis.eds.events import Events
 from exitwave.analysis.eds.rates import SegmentRates
 from exitwave.analysis.errors import FileFormatError
 
-__all__ = ["EdsMeasurement", "EdsSpectrum", "read_events", "read_hspy_spectrum", "read_velox", "write_events"]
+__all__ = [
+    "EdsMeasurement",
+    "EdsSpectrum",
+    "read_acquisition",
+    "read_events",
+    "read_hspy_spectrum",
+    "read_velox",
+    "write_events",
+]
 
 _MARKER = 65535
 
@@ -234,3 +242,63 @@ def read_events(path: str | Path) -> tuple[Events, dict[str, float]]:
             return events, {"pixel_nm": float(a["pixel_nm"]), "beam_kev": float(a["beam_kev"])}
     except (OSError, KeyError) as error:
         raise FileFormatError(f"{path.name}: not an event file ({error})") from error
+
+
+def read_acquisition(path: str | Path) -> EdsMeasurement:
+    """Read the event file that the microscope's EDS detector writes, as far as frames are complete.
+
+    It may still grow. ``metadata`` holds the attributes of its ``entry`` (``mode`` among them), ``scan`` and
+    ``detector``; ``beam_kev`` is NaN where the file does not say it.
+
+    Raises
+    ------
+    FileFormatError
+    """
+    path = Path(path)
+    try:
+        with h5py.File(path, "r", swmr=True, locking=False) as file:
+            return _acquisition(file["entry"])
+    except (OSError, KeyError) as error:
+        raise FileFormatError(f"{path.name}: not an event file of an EDS detector ({error})") from error
+
+
+def _acquisition(entry: h5py.Group) -> EdsMeasurement:
+    about = {name: dict(entry[name].attrs) for name in ("scan", "detector")} | dict(entry.attrs)
+    scan, detector = about["scan"], about["detector"]
+    frames, columns = entry["frames"], entry["events"]
+    stops = frames["event_stop"][()].astype(np.int64)
+    if not stops.size:
+        raise KeyError("no complete frame yet")
+    n = int(stops[-1])
+    width_kev = 1e-3 * float(detector["channel_width_ev"])
+    # its channel c begins at c widths; an axis names the middle of a channel
+    axis = EnergyAxis(int(detector["channels"]), width_kev, 0.5 * width_kev)
+    live, real = frames["live_time_s"][: stops.size], frames["real_time_s"][: stops.size]
+    arrived = frames["input_counts"][: stops.size].sum(axis=0)
+    counted = frames["output_counts"][: stops.size].sum(axis=0)
+    total_s = float(real.sum())
+    n_segments = live.shape[1]
+    starts = np.concatenate([[0], stops])
+    shape = (int(scan["rows"]), int(scan["columns"]))
+    pixel, channel, segment = (columns[name][:n] for name in ("pixel", "channel", "segment"))
+    events = Events(pixel, channel, segment, starts, shape, axis, n_segments)
+    per_segment = np.bincount(segment, minlength=n_segments)
+    segments = tuple(
+        SegmentRates(
+            f"segment {k + 1}",
+            int(per_segment[k]),
+            total_s,
+            min(max(float(live[:, k].sum()), 1e-12), total_s),
+            float(arrived[k]) / total_s,
+            float(counted[k]) / total_s,
+        )
+        for k in range(n_segments)
+    )
+    angles: tuple[tuple[float, float], ...] = ()
+    if "take_off_deg" in entry["detector"] and "azimuth_deg" in entry["detector"]:
+        pairs = zip(entry["detector/take_off_deg"][()], entry["detector/azimuth_deg"][()], strict=True)
+        angles = tuple((float(a), float(b)) for a, b in pairs)
+    beam_kev = float(about.get("beam_energy_kev", about.get("high_voltage_kv", math.nan)))
+    return EdsMeasurement(
+        events, segments, beam_kev, float(scan.get("pixel_nm", math.nan)), angles_deg=angles, metadata=about
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from exitwave.analysis.eds import (
     window_maps,
 )
 from exitwave.analysis.errors import FileFormatError, OutOfRangeError, ShapeError
-from exitwave.analysis.io.eds_files import read_events, write_events
+from exitwave.analysis.io.eds_files import read_acquisition, read_events, write_events
 
 AXIS = EnergyAxis(256, 0.04, -0.1)
 WINDOWS = (EnergyWindow(1.0, 3.0), EnergyWindow(5.0, 6.5))
@@ -158,3 +159,34 @@ def test_event_files_come_back(tmp_path: Path) -> None:
     (tmp_path / "no.h5").write_text("no")
     with pytest.raises(FileFormatError, match="not an event file"):
         read_events(tmp_path / "no.h5")
+
+
+def test_a_growing_acquisition(tmp_path: Path) -> None:
+    """Three events of two complete frames, one of a frame that has not ended."""
+    path = tmp_path / "growing.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        entry = file.create_group("entry")
+        entry.attrs.update({"mode": "artefact", "high_voltage_kv": 200.0})
+        entry.create_group("scan").attrs.update({"rows": 4, "columns": 5, "pixel_nm": 0.02})
+        entry.create_group("detector").attrs.update({"channel_width_ev": 10.0, "channels": 2048})
+        for name, values, kind in (
+            ("pixel", [3, 7, 3, 1], "u4"), ("channel", [451, 100, 7, 9], "u2"), ("segment", [0, 1, 1, 0], "u1"),
+        ):  # fmt: skip
+            entry[f"events/{name}"] = np.array(values, kind)
+        frames = entry.create_group("frames")
+        frames["event_stop"] = np.array([2, 3], np.uint64)
+        frames["real_time_s"] = [1.0, 1.0]
+        frames["live_time_s"] = [[0.9, 0.8], [0.9, 0.8]]
+        frames["input_counts"] = [[2, 3], [0, 2]]
+        frames["output_counts"] = [[1, 1], [0, 1]]
+    got = read_acquisition(path)
+    assert len(got.events) == 3
+    assert got.events.frame_starts.tolist() == [0, 2, 3]
+    assert got.metadata["mode"] == "artefact"
+    assert (got.beam_kev, got.pixel_nm) == (200.0, 0.02)
+    assert got.events.axis.energies_kev[451] == pytest.approx(4.515)
+    assert [s.counts for s in got.segments] == [1, 2]
+    assert got.segments[1].correction == pytest.approx(1.25)
+    (tmp_path / "no.h5").write_text("no")
+    with pytest.raises(FileFormatError, match="EDS detector"):
+        read_acquisition(tmp_path / "no.h5")
