@@ -263,7 +263,7 @@ def read_acquisition(path: str | Path) -> EdsMeasurement:
 
 
 def _acquisition(entry: h5py.Group) -> EdsMeasurement:
-    about = {name: dict(entry[name].attrs) for name in ("scan", "detector")} | dict(entry.attrs)
+    about: dict[str, Any] = {name: dict(entry[name].attrs) for name in ("scan", "detector")} | dict(entry.attrs)
     scan, detector = about["scan"], about["detector"]
     frames, columns = entry["frames"], entry["events"]
     stops = frames["event_stop"][()].astype(np.int64)
@@ -272,7 +272,8 @@ def _acquisition(entry: h5py.Group) -> EdsMeasurement:
     n = int(stops[-1])
     width_kev = 1e-3 * float(detector["channel_width_ev"])
     # its channel c begins at c widths; an axis names the middle of a channel
-    axis = EnergyAxis(int(detector["channels"]), width_kev, 0.5 * width_kev)
+    resolution_ev = float(detector.get("resolution_mn_ka_ev", 130.0))
+    axis = EnergyAxis(int(detector["channels"]), width_kev, 0.5 * width_kev, resolution_ev)
     live, real = frames["live_time_s"][: stops.size], frames["real_time_s"][: stops.size]
     arrived = frames["input_counts"][: stops.size].sum(axis=0)
     counted = frames["output_counts"][: stops.size].sum(axis=0)
@@ -291,6 +292,7 @@ def _acquisition(entry: h5py.Group) -> EdsMeasurement:
             min(max(float(live[:, k].sum()), 1e-12), total_s),
             float(arrived[k]) / total_s,
             float(counted[k]) / total_s,
+            float(detector.get("resolving_time_s", 5e-7)),
         )
         for k in range(n_segments)
     )
@@ -298,7 +300,6 @@ def _acquisition(entry: h5py.Group) -> EdsMeasurement:
     if "take_off_deg" in entry["detector"] and "azimuth_deg" in entry["detector"]:
         pairs = zip(entry["detector/take_off_deg"][()], entry["detector/azimuth_deg"][()], strict=True)
         angles = tuple((float(a), float(b)) for a, b in pairs)
-    beam_kev = float(about.get("beam_energy_kev", about.get("high_voltage_kv", math.nan)))
-    return EdsMeasurement(
-        events, segments, beam_kev, float(scan.get("pixel_nm", math.nan)), angles_deg=angles, metadata=about
-    )
+    beam_kev = float(about.get("high_voltage_kv", math.nan))
+    current_a = 1e-12 * float(about.get("beam_current_pa", math.nan))
+    return EdsMeasurement(events, segments, beam_kev, float(scan.get("pixel_nm", math.nan)), current_a, angles, about)
