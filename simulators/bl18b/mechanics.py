@@ -33,7 +33,7 @@ class LensState:
 
 @dataclass(frozen=True)
 class SampleState:
-    """The specimen: its origin on the rotation axis (um, in its plane), angle (deg), lean of the axis about it (rad)."""
+    """The specimen: its origin on the rotation axis (um, in its plane), angle (deg), lean of the axis (rad)."""
 
     x_um: float
     y_um: float

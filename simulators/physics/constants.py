@@ -16,6 +16,7 @@ ELECTRON_REST_ENERGY_KEV: float = codata.m_e * codata.c**2 / codata.e * 1e-3
 """Rest energy of the electron, keV."""
 
 FINE_STRUCTURE: float = codata.fine_structure
+AVOGADRO: float = codata.N_A
 ELEMENTARY_CHARGE_C: float = codata.e
 SPEED_OF_LIGHT_M_S: float = codata.c
 ELECTRON_MASS_KG: float = codata.m_e

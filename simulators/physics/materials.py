@@ -11,9 +11,10 @@ from functools import lru_cache
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 import xraydb
 
-from exitwave.simulators.physics.constants import HC_KEV_NM
+from exitwave.simulators.physics.constants import AVOGADRO, HC_KEV_NM
 
 _TABLES = Lock()
 
@@ -61,6 +62,34 @@ def scattering_factor(element: str, energy_kev: float, q_per_angstrom: float) ->
         f1 = float(np.ravel(xraydb.f1_chantler(element, energy))[0])
         f2 = float(np.ravel(xraydb.f2_chantler(element, energy))[0])
     return complex(f0 + f1, f2)
+
+
+def table_delta_beta(formula: str, density_g_cm3: float, energy_kev: float) -> tuple[float, float]:
+    """Return decrement and absorption index of the tables alone, edges included as they are there."""
+    return _delta_beta(formula, density_g_cm3, energy_kev)
+
+
+def photo_factor(element: str, energy_ev: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return f'' (electrons per atom) of Chantler's table: that of `Material.delta_beta`.
+
+    Parameters
+    ----------
+    element
+        Symbol.
+    energy_ev
+        float64 (n,) (eV).
+    """
+    with _TABLES:
+        return np.asarray(xraydb.f2_chantler(element, np.asarray(energy_ev, np.float64)), np.float64)
+
+
+@lru_cache(maxsize=256)
+def atoms_per_nm3(formula: str, density_g_cm3: float, element: str) -> float:
+    """Return how many atoms of an element a material has (1/nm3)."""
+    parts = xraydb.chemparse(formula)
+    with _TABLES:
+        mass = sum(number * xraydb.atomic_mass(symbol) for symbol, number in parts.items())
+    return float(density_g_cm3 * AVOGADRO / mass * parts[element]) * 1e-21
 
 
 @lru_cache(maxsize=64)
