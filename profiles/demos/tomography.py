@@ -30,8 +30,10 @@ Flags = npt.NDArray[np.bool_]
 ENERGY_KEV = 8.6
 OBJECTIVE = "4x"
 REGION_PX, SENSOR_PX = 512, 2048
-SURFACE_PX = 6.0
-"""Depth below the surface, in voxels, from which fractions are taken: the surface itself is blurred."""
+VOID_BIN = 2
+"""Voxels are taken together (2 x 2 x 2) where voids are counted: a fraction is linear, and it costs an eighth."""
+SURFACE_NM = 170.0
+"""Depth below the surface from which fractions are taken: the surface itself is blurred."""
 VOID_LABELS = (2, 3)
 
 
@@ -113,16 +115,20 @@ def _measure(stage: Stage, request: TomographyRequest, out: Path) -> dict[str, A
         with times.phase("focus"):
             depth_um = microscope.zone_plate.depth_of_focus.get()
             passes = (
-                FocusPass(480.0, 21, REGION_PX, exposure_s=0.3),
-                FocusPass(14.0 * depth_um, 25, REGION_PX, "transfer", exposure_s=1.0),
+                FocusPass(480.0, 21, 2 * REGION_PX, exposure_s=2.0),
+                FocusPass(14.0 * depth_um, 25, REGION_PX, "transfer", exposure_s=3.0),
             )
             engine(space["alignment"].zone_plate_focus(passes))
         camera = microscope.camera
         size = int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get())
         engine(set_region(camera, *central_region(REGION_PX, *size)))
         with times.phase("rotation axis"):
-            pairs = tuple(22.5 * k for k in range(8))
-            run_plan(session, space["ct"].align_rotation_axis(pairs, num_frames=1, tolerance_px=1.0))
+            # Near enough for the field of view: the stage jitters from rest to rest, and only the tomogram itself has
+            # enough of them to find the axis to a tenth of a pixel.
+            pairs = (0.0, 45.0, 90.0, 135.0)
+            run_plan(
+                session, space["ct"].align_rotation_axis(pairs, num_frames=1, repeats=1, tolerance_px=2.0, num_flats=5)
+            )
         plan = space["ct"].fly_tomography if request.fly else space["ct"].step_tomography
         with times.phase("tomogram"):
             uid = run_plan(
@@ -253,18 +259,20 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
 
     mean = 0.5 * (halves[0] + halves[1])
     box = _box(mean)
-    halves = [np.ascontiguousarray(half[box]) for half in halves]
-    mean = np.ascontiguousarray(mean[box])
-    whole = segmentation.envelope(mean)
-    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_PX, bool)
-    best = segmentation.void_fraction_from_halves(halves[0], halves[1], inside)
-    labels = segmentation.segment(segmentation.smooth(mean, 2.0), inside)
+    noise = _signal_to_noise([half[box] for half in halves])
+    halves = [_binned(half[box], VOID_BIN) for half in halves]
+    mean = 0.5 * (halves[0] + halves[1])
+    edge_nm = VOID_BIN * voxel_nm
+    whole = segmentation.envelope(mean, smooth_px=1.5, close_px=4.0)
+    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / edge_nm, bool)
+    best = segmentation.void_fraction_from_halves(halves[0], halves[1], inside, smooth_px=1.2, grow_px=3.0, smallest=8)
+    labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
     counted = segmentation.void_fraction_counted(labels)
     with h5py.File(truth / "volume.h5") as file:
         true = file["labels"][()]
         pitch_nm = float(file["labels"].attrs["pitch_nm"])
     particle = np.isin(true, (1, *VOID_LABELS))
-    deep = ndimage.distance_transform_edt(particle) > SURFACE_PX * voxel_nm / pitch_nm
+    deep = ndimage.distance_transform_edt(particle) > SURFACE_NM / pitch_nm
     true_fraction = float(np.isin(true[deep], VOID_LABELS).mean())
     told: Mapping[str, Any] = json.loads((truth / "truth.json").read_text())["specimen"]
     return {
@@ -274,7 +282,7 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
         "void_fraction_true": true_fraction,
         "crack_fraction_error": best.value / true_fraction - 1.0 if true_fraction else None,
         "crack_fraction_true": told["crack_fraction"],
-        "signal_to_noise_voxel": _signal_to_noise(halves, inside),
+        "signal_to_noise_voxel": noise,
     }
 
 
@@ -291,7 +299,17 @@ def _box(volume: Volume, rim: int = 16) -> tuple[slice, ...]:
     return tuple(cuts)
 
 
-def _signal_to_noise(halves: list[Volume], inside: Flags) -> float:
-    """Return a voxel's mean over its noise in the whole volume, from the difference of the halves."""
-    noise = float(np.std((halves[0] - halves[1])[inside])) / 2.0
-    return float(np.mean(0.5 * (halves[0] + halves[1])[inside])) / noise
+def _binned(volume: Volume, factor: int) -> Volume:
+    """Return the mean over cubes of voxels; what does not fill a cube is left out."""
+    n = [size // factor for size in volume.shape]
+    cut = volume[: n[0] * factor, : n[1] * factor, : n[2] * factor]
+    return np.asarray(
+        cut.reshape(n[0], factor, n[1], factor, n[2], factor).mean(axis=(1, 3, 5), dtype=np.float32), np.float32
+    )
+
+
+def _signal_to_noise(halves: list[Volume]) -> float:
+    """Return a voxel's mean over its noise in the middle of the whole volume, from the difference of the halves."""
+    middle = tuple(slice(n // 2 - n // 8, n // 2 + n // 8) for n in halves[0].shape)
+    noise = float(np.std(halves[0][middle] - halves[1][middle])) / 2.0
+    return float(np.mean(0.5 * (halves[0][middle] + halves[1][middle]))) / noise

@@ -52,7 +52,7 @@ class TomographyView:
             folder / f"{uid[:8]}-live.png",
             voxel_nm=slices.voxel_nm,
             title=f"{uid[:8]}: {slices.projections} of {slices.expected} projections, axis at column "
-            f"{slices.axis.centre_px:.2f} ± {slices.axis.sd_px:.2f} ({slices.axis.source})",
+            f"{slices.axis.centre_px:.2f} {_words(slices.axis.sd_px)} ({slices.axis.source})",
         )
         if self._first_s is None:
             self._first_s = time.time() - self._begin
@@ -92,3 +92,7 @@ class TomographyView:
             "voxel_nm": self._router.voxel_nm,
             "first_slices_s": None if self._first_s is None else round(self._first_s, 2),
         }
+
+
+def _words(sd_px: float) -> str:
+    return f"± {sd_px:.2f}" if np.isfinite(sd_px) else "± ?"
