@@ -191,10 +191,29 @@ class EnergyRecord(Device):
     place = Cpt(Signal, value=0, kind="normal", doc="Number of the place on the sample")
 
 
+class TrackingRecord(Device):
+    """One point of a focus calibration, as a plan found it."""
+
+    energy = Cpt(Signal, value=0.0, kind="hinted", doc="Photon energy, keV")
+    correction = Cpt(Signal, value=0.0, kind="normal", doc="Focus found minus nominal focus, mm")
+    uncertainty = Cpt(Signal, value=0.0, kind="normal", doc="Its standard deviation, mm")
+    x = Cpt(Signal, value=0.0, kind="normal", doc="Zone plate stage x that keeps the image where it is, um")
+    y = Cpt(Signal, value=0.0, kind="normal", doc="Likewise y, um")
+    shift_x = Cpt(Signal, value=0.0, kind="normal", doc="How far the image stood to the right, um at the sample")
+    shift_y = Cpt(Signal, value=0.0, kind="normal", doc="How far it stood up, um at the sample")
+
+
+class SpectrumRecord(Device):
+    """One point of a spectrum of the whole beam."""
+
+    energy = Cpt(Signal, value=0.0, kind="hinted", doc="In the middle of the integration, keV")
+    absorbance = Cpt(Signal, value=0.0, kind="hinted", doc="ln(I0 / I1) of the two ion chambers")
+
+
 class DoseRecord(Device):
     """What a sample was exposed to in a run; set by the plan at its end."""
 
-    dose = Cpt(Signal, value=0.0, kind="normal", doc="Absorbed at the surface, Gy; NaN where the material is not known")
+    dose = Cpt(Signal, value=0.0, kind="normal", doc="Absorbed at the surface, Gy; -1 where the material is not known")
     exposed = Cpt(Signal, value=0.0, kind="normal", doc="Time in the beam, s")
 
 
@@ -234,6 +253,8 @@ class TransmissionXrayMicroscope(Device):
     peak_result = Cpt(PeakResult, "", kind="omitted")
     energy_record = Cpt(EnergyRecord, "", kind="omitted")
     dose_record = Cpt(DoseRecord, "", kind="omitted")
+    tracking_record = Cpt(TrackingRecord, "", kind="omitted")
+    spectrum_record = Cpt(SpectrumRecord, "", kind="omitted")
     intensity = Cpt(Signal, value=0.0, kind="omitted", doc="Mean counts of the last image that a plan looked at")
 
     def __init__(
@@ -306,7 +327,8 @@ class TransmissionXrayMicroscope(Device):
         energy_kev = float(self.mono.energy.position)
         zone_plate = self.zone_plate
         sample_mm = float(self.sample.z.user_readback.get()) * 1e-3
-        correction = zone_plate.focus.correction_mm(energy_kev) if zone_plate.focus.points else 0.0
+        # A place is told whether or not images may be taken there.
+        correction = zone_plate.focus.correction_mm(energy_kev, beyond=True)
         return (
             float(zone_plate.z.user_readback.get()) - correction - sample_mm,
             self.detector.distance_mm - sample_mm,

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Imager", "Instrument", "Progress", "ShutterDevice", "TomogramFinder"]
+__all__ = [
+    "ElectronMicroscope",
+    "Imager",
+    "Instrument",
+    "Progress",
+    "SeriesFinder",
+    "SeriesProgress",
+    "ShutterDevice",
+    "SpectraFinder",
+    "TomogramFinder",
+]
 
 
 class ShutterDevice(Protocol):
@@ -49,7 +59,19 @@ class Imager(Protocol):
     def find_zone_plate(self, name: str) -> Any:
         """Return a zone plate by its name."""
 
-    def energy_move(self, energy_kev: float) -> Any:
+    keep: Any
+    energy_record: Any
+    dose_record: Any
+    tracking_record: Any
+    spectrum_record: Any
+
+    def magnification_now(self) -> float:
+        """Return the X-ray magnification from the distances."""
+
+    def energy_targets(self, move: Any) -> list[tuple[Any, float]]:
+        """Return which axes go where for an energy."""
+
+    def energy_move(self, energy_kev: float, *, beyond: bool = False, magnification: float | None = None) -> Any:
         """Check an energy and return where everything would go."""
 
     def describe_optics(self) -> dict[str, Any]:
@@ -83,6 +105,16 @@ class TomogramFinder(Protocol):
         """Return how far the tomogram that this run belongs to has come."""
 
 
+class SpectraFinder(Protocol):
+    """Knows earlier scans of energies; the session gives plans one."""
+
+    def progress(self, uid: str | int) -> Progress:
+        """Return how far the scan that this run belongs to has come; `missing` are numbers of shots."""
+
+    def newest(self, plan_name: str) -> str | None:
+        """Return the uid of the newest run of a plan that ended well."""
+
+
 @dataclass(frozen=True)
 class Instrument:
     """The devices that plans take, by their role.
@@ -97,6 +129,8 @@ class Instrument:
         `exitwave.devices.PositionCompare` on the rotation axis; fly scans need it.
     tomograms
         Where `exitwave.plans.ct.resume` learns what is missing.
+    spectra
+        Where `exitwave.plans.xanes.resume` does.
     """
 
     microscope: Imager
@@ -110,3 +144,63 @@ class Instrument:
     condenser: Any
     position_compare: Any = None
     tomograms: TomogramFinder | None = None
+    spectra: SpectraFinder | None = None
+
+
+@dataclass(frozen=True)
+class SeriesProgress:
+    """How far a tilt series has come, over the runs that belong to it.
+
+    Attributes
+    ----------
+    start : mapping
+        Start document of the first run.
+    taken : mapping of int to str
+        Uid of the good run of each of its angles, by the angle's number.
+    places : tuple of (float, float, float)
+        Tilt (deg) and beam shift (nm, x and y) where the specimen was found, in the order of the runs.
+    """
+
+    start: Mapping[str, Any]
+    taken: Mapping[int, str]
+    places: tuple[tuple[float, float, float], ...] = ()
+
+
+class SeriesFinder(Protocol):
+    """Knows earlier tilt series; the session gives plans one."""
+
+    def progress(self, uid: str | int) -> SeriesProgress:
+        """Return how far the series that this run belongs to has come."""
+
+
+@dataclass(frozen=True)
+class ElectronMicroscope:
+    """The devices that plans of a scanning transmission electron microscope take, by their role.
+
+    Parameters
+    ----------
+    column, blanker, gun_valve, column_valve, vacuum
+        Source and lenses, what keeps the beam from the specimen, and pressures.
+    goniometer
+        The specimen's stage.
+    scan
+        Scan generator: `exitwave.devices.stem.ScanGenerator`.
+    dose
+        Counts electrons through the specimen.
+    haadf, eds
+        Detectors that write files.
+    series
+        Where `exitwave.plans.stem.resume` learns what is missing.
+    """
+
+    column: Any
+    blanker: Any
+    gun_valve: ShutterDevice
+    column_valve: ShutterDevice
+    vacuum: Any
+    goniometer: Any
+    scan: Any
+    dose: Any
+    haadf: Any
+    eds: Any
+    series: SeriesFinder | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from exitwave.profiles.storage.audit import RunAudit, StreamAudit, audit_run
+    from exitwave.profiles.storage.dose_ledger import DoseLedger
     from exitwave.profiles.storage.errors import (
         AuditError,
         DiskSpaceError,
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from exitwave.profiles.storage.server import Address, embedded_address
     from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
     from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, TomogramFinder, open_tomogram
+    from exitwave.profiles.storage.xanes_stack import NoXanesError, XanesFinder, XanesPoint, XanesStack, open_xanes
 
 _HOMES = {
     "audit": ("RunAudit", "StreamAudit", "audit_run"),
+    "dose_ledger": ("DoseLedger",),
     "errors": (
         "AuditError",
         "DiskSpaceError",
@@ -59,6 +62,7 @@ _HOMES = {
     "server": ("Address", "embedded_address"),
     "services": ("Services", "ServicesStatus", "forwarder_status"),
     "tomogram": ("NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"),
+    "xanes_stack": ("NoXanesError", "XanesFinder", "XanesPoint", "XanesStack", "open_xanes"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -67,6 +71,7 @@ __all__ = [
     "AuditError",
     "DataFolder",
     "DiskSpaceError",
+    "DoseLedger",
     "ExportFormatError",
     "FolderError",
     "FramesMissingError",
@@ -77,6 +82,7 @@ __all__ = [
     "JournalReader",
     "Mosaic",
     "NoTomogramError",
+    "NoXanesError",
     "Publisher",
     "Run",
     "RunAudit",
@@ -91,6 +97,9 @@ __all__ = [
     "Tomogram",
     "TomogramExporter",
     "TomogramFinder",
+    "XanesFinder",
+    "XanesPoint",
+    "XanesStack",
     "audit_run",
     "check_free",
     "check_writable",
@@ -105,6 +114,7 @@ __all__ = [
     "open_mosaic",
     "open_run",
     "open_tomogram",
+    "open_xanes",
     "read_journal",
     "runs",
 ]
