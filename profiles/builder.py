@@ -5,6 +5,7 @@ Importing this module is cheap; ophyd comes in when devices are built.
 
 from __future__ import annotations
 
+import importlib
 import time
 import tomllib
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ class Beamline:
 
     def role(self, role: str) -> Any:
         """Return the device that plays a role, None for one that this instrument does not have."""
-        name = getattr(self.profile.roles, role)
+        name = self.profile.roles.by_role()[role]
         return None if name is None else self.devices[name]
 
     def connect(self, timeout_s: float | None = None) -> list[ConnectionRow]:
@@ -184,8 +185,6 @@ def build(profile: Profile, *, prefix: str | None = None, frames_folder: str | P
     frames_folder : str or Path, optional
         Where cameras write, in place of the profile's own folder.
     """
-    from exitwave import devices as classes
-
     prefix = profile.prefix if prefix is None else prefix
     folder = str(frames_folder or profile.storage.frames_folder or "")
     built: dict[str, Device] = {}
@@ -201,10 +200,12 @@ def build(profile: Profile, *, prefix: str | None = None, frames_folder: str | P
                 if isinstance(reference, dict)
                 else make(reference)
             )
-        if model.type == "Camera":
+        if model.writes_files:
             arguments["folder"] = folder
         arguments["labels"] = set(model.labels)
-        built[name] = getattr(classes, model.type)(prefix + model.prefix, name=name, **arguments)
+        built[name] = getattr(importlib.import_module(model.package), model.type)(
+            prefix + model.prefix, name=name, **arguments
+        )
         return built[name]
 
     for name in profile.devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 __all__ = ["check_command", "live_command", "queue_command", "runs_command", "session_command", "show_command"]
@@ -12,7 +13,9 @@ def _start_simulator(profile: str, prefix: str | None, seed: int = 18, speed: fl
     from exitwave.profiles.simulation import SimulatedBeamline
 
     arguments = ["--seed", str(seed), "--speed", str(speed)]
-    return SimulatedBeamline(Path(profile).stem, [*arguments, "--prefix", prefix] if prefix else arguments)
+    return SimulatedBeamline(
+        Path(profile).stem.replace("_", "-"), [*arguments, "--prefix", prefix] if prefix else arguments
+    )
 
 
 def check_command(profile: str, *, prefix: str | None, timeout_s: float, simulate: bool) -> int:
@@ -76,7 +79,9 @@ def session_command(
         config.InteractiveShell.xmode = "Minimal"
         app = TerminalIPythonApp.instance(user_ns=dict(session.namespace), config=config)
         app.initialize(argv=[])
-        print(f"{session.beamline.profile.title}: {len(session.beamline.devices)} devices, RE, txm, alignment, catalog")
+        groups = [name for name, value in session.namespace.items() if isinstance(value, SimpleNamespace)]
+        title = session.beamline.profile.title
+        print(f"{title}: {len(session.beamline.devices)} devices, RE, {', '.join(groups)}, catalog")
         app.start()
     return 0
 

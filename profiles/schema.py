@@ -7,55 +7,42 @@ name.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
+
+from exitwave.profiles.schema_base import AnyDevice, AnyRoles, References, Strict
+from exitwave.profiles.schema_stem import ElectronRoleModel, StemDeviceModel
 
 __all__ = ["DeviceModel", "Profile"]
 
 
-References = dict[str, str | dict[str, str]]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Device(_Strict):
-    prefix: str = ""
-    labels: list[str] = []
-
-    def references(self) -> References:
-        """Names of the devices that this one is built with, by argument."""
-        return {}
-
-
-class StorageRingModel(_Device):
+class StorageRingModel(AnyDevice):
     """`exitwave.devices.StorageRing`."""
 
     type: Literal["StorageRing"]
 
 
-class VacuumModel(_Device):
+class VacuumModel(AnyDevice):
     """`exitwave.devices.Vacuum`."""
 
     type: Literal["Vacuum"]
 
 
-class ShutterModel(_Device):
+class ShutterModel(AnyDevice):
     """`exitwave.devices.Shutter`."""
 
     type: Literal["Shutter"]
     timeout_s: PositiveFloat = 10.0
 
 
-class MirrorModel(_Device):
+class MirrorModel(AnyDevice):
     """`exitwave.devices.Mirror`."""
 
     type: Literal["Mirror"]
 
 
-class MonochromatorModel(_Device):
+class MonochromatorModel(AnyDevice):
     """`exitwave.devices.DoubleCrystalMonochromator`."""
 
     type: Literal["DoubleCrystalMonochromator"]
@@ -63,13 +50,13 @@ class MonochromatorModel(_Device):
     exit_offset_mm: PositiveFloat = 25.0
 
 
-class SlitsModel(_Device):
+class SlitsModel(AnyDevice):
     """`exitwave.devices.Slits`."""
 
     type: Literal["Slits"]
 
 
-class IonChamberModel(_Device):
+class IonChamberModel(AnyDevice):
     """`exitwave.devices.IonChamber`."""
 
     type: Literal["IonChamber"]
@@ -82,32 +69,32 @@ class IonChamberModel(_Device):
         return {"mono": self.mono} if self.mono else {}
 
 
-class FoilModel(_Device):
+class FoilModel(AnyDevice):
     """`exitwave.devices.Foil`."""
 
     type: Literal["Foil"]
 
 
-class CondenserModel(_Device):
+class CondenserModel(AnyDevice):
     """`exitwave.devices.Condenser`."""
 
     type: Literal["Condenser"]
 
 
-class BeamStopModel(_Device):
+class BeamStopModel(AnyDevice):
     """`exitwave.devices.BeamStop`."""
 
     type: Literal["BeamStop"]
 
 
-class PinholeModel(_Device):
+class PinholeModel(AnyDevice):
     """`exitwave.devices.Pinhole`."""
 
     type: Literal["Pinhole"]
     holes_um: dict[str, float]
 
 
-class SampleStageModel(_Device):
+class SampleStageModel(AnyDevice):
     """`exitwave.devices.SampleStage`."""
 
     type: Literal["SampleStage"]
@@ -115,14 +102,14 @@ class SampleStageModel(_Device):
     out_distance_um: float = 200.0
 
 
-class PositionCompareModel(_Device):
+class PositionCompareModel(AnyDevice):
     """`exitwave.devices.PositionCompare`."""
 
     type: Literal["PositionCompare"]
     settle_s: PositiveFloat = 1.0
 
 
-class ZonePlateModel(_Device):
+class ZonePlateModel(AnyDevice):
     """`exitwave.devices.ZonePlate`."""
 
     type: Literal["ZonePlate"]
@@ -137,16 +124,17 @@ class ZonePlateModel(_Device):
         return {"mono": self.mono}
 
 
-class CameraModel(_Device):
+class CameraModel(AnyDevice):
     """`exitwave.devices.Camera`."""
 
+    writes_files: ClassVar[bool] = True
     type: Literal["Camera"]
     pixel_um: PositiveFloat = 6.5
     readout_s: PositiveFloat = 0.01
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = Field(default_factory=dict)
 
 
-class _AnyDetectorModel(_Device):
+class _AnyDetectorModel(AnyDevice):
     camera: str
     distance_mm: PositiveFloat
     optical_magnification: PositiveFloat = 1.0
@@ -168,7 +156,7 @@ class HighResolutionDetectorModel(_AnyDetectorModel):
     type: Literal["HighResolutionDetector"]
 
 
-class TelescopeModel(_Device):
+class TelescopeModel(AnyDevice):
     """`exitwave.devices.Telescope`."""
 
     type: Literal["Telescope"]
@@ -176,7 +164,7 @@ class TelescopeModel(_Device):
     out_position_mm: float = 80.0
 
 
-class MicroscopeModel(_Device):
+class MicroscopeModel(AnyDevice):
     """`exitwave.devices.TransmissionXrayMicroscope`."""
 
     type: Literal["TransmissionXrayMicroscope"]
@@ -215,12 +203,13 @@ DeviceModel = Annotated[
     | DetectorModel
     | HighResolutionDetectorModel
     | TelescopeModel
-    | MicroscopeModel,
+    | MicroscopeModel
+    | StemDeviceModel,
     Field(discriminator="type"),
 ]
 
 
-class StorageModel(_Strict):
+class StorageModel(Strict):
     """Where data go."""
 
     tiled_url: str | None = None
@@ -228,9 +217,10 @@ class StorageModel(_Strict):
     frames_folder: str | None = None
 
 
-class RoleModel(_Strict):
-    """Which device plays which role in the plans that the session offers."""
+class RoleModel(AnyRoles):
+    """Which device plays which role in the plans of an X-ray microscope."""
 
+    instrument: Literal["x-ray microscope"] = "x-ray microscope"
     microscope: str
     ring: str
     photon_shutter: str
@@ -243,7 +233,18 @@ class RoleModel(_Strict):
     position_compare: str | None = None
 
 
-class Profile(_Strict):
+def _kind(roles: Any) -> str:
+    kind = roles.get("instrument", "x-ray microscope") if isinstance(roles, dict) else roles.instrument
+    return str(kind)
+
+
+Roles = Annotated[
+    Annotated[RoleModel, Tag("x-ray microscope")] | Annotated[ElectronRoleModel, Tag("electron microscope")],
+    Discriminator(_kind),
+]
+
+
+class Profile(Strict):
     """A whole profile.
 
     Parameters
@@ -260,9 +261,9 @@ class Profile(_Strict):
     title: str = ""
     prefix: str = ""
     connection_timeout_s: PositiveFloat = 10.0
-    scan_md: dict[str, Any] = {}
+    scan_md: dict[str, Any] = Field(default_factory=dict)
     storage: StorageModel = StorageModel()
-    roles: RoleModel
+    roles: Roles
     devices: dict[str, DeviceModel]
 
     @model_validator(mode="after")
@@ -272,8 +273,8 @@ class Profile(_Strict):
                 for target in reference.values() if isinstance(reference, dict) else [reference]:
                     if target not in self.devices:
                         raise ValueError(f"device {name!r}: {argument} refers to {target!r}, which is not a device")
-        for role, target in self.roles.model_dump(exclude_none=True).items():
-            if target not in self.devices:
+        for role, target in self.roles.by_role().items():
+            if target is not None and target not in self.devices:
                 raise ValueError(f"role {role!r} refers to {target!r}, which is not a device")
         for device in self.devices.values():
             for number in device.model_dump().values():

@@ -1,0 +1,60 @@
+"""Source and lenses."""
+
+from __future__ import annotations
+
+import math
+
+from ophyd import Component as Cpt
+from ophyd import Device, EpicsSignalRO, Signal
+from ophyd import EpicsSignalWithRBV as SignalWithReadback
+
+from exitwave.devices.errors import SettingError
+
+__all__ = ["ElectronColumn", "FocusResult"]
+
+_DEFOCUS_LIMIT_NM = 10000.0
+
+
+class FocusResult(Device):
+    """What a focus series found; set by the plan."""
+
+    defocus = Cpt(Signal, value=math.nan, kind="normal", doc="Setting in focus, nm")
+    defocus_sd = Cpt(Signal, value=math.nan, kind="normal", doc="Its standard deviation, nm")
+    sharpness = Cpt(Signal, value=math.nan, kind="normal", doc="Of the frame just taken")
+
+
+class ElectronColumn(Device):
+    """High voltage, beam current, probe and aberration corrector (coefficients in nm; C10 is the defocus)."""
+
+    high_voltage = Cpt(SignalWithReadback, "HighVoltage", kind="config", doc="kV")
+    beam_current = Cpt(SignalWithReadback, "BeamCurrent", kind="normal", doc="Into the specimen, pA")
+    convergence = Cpt(SignalWithReadback, "ConvergenceAngle", kind="config", doc="Semi-angle, mrad")
+    source_size = Cpt(SignalWithReadback, "SourceSize", kind="config", doc="FWHM of the source's image, pm")
+    defocus = Cpt(SignalWithReadback, "Defocus", kind="normal", doc="nm")
+    c12a = Cpt(SignalWithReadback, "C12A", kind="config", doc="Twofold astigmatism, nm")
+    c12b = Cpt(SignalWithReadback, "C12B", kind="config", doc="Twofold astigmatism, nm")
+    c21a = Cpt(SignalWithReadback, "C21A", kind="config", doc="Coma, nm")
+    c21b = Cpt(SignalWithReadback, "C21B", kind="config", doc="Coma, nm")
+    c23a = Cpt(SignalWithReadback, "C23A", kind="config", doc="Threefold astigmatism, nm")
+    c23b = Cpt(SignalWithReadback, "C23B", kind="config", doc="Threefold astigmatism, nm")
+    c30 = Cpt(SignalWithReadback, "C30", kind="config", doc="Spherical aberration, nm")
+    c32a = Cpt(SignalWithReadback, "C32A", kind="config", doc="Star aberration, nm")
+    c32b = Cpt(SignalWithReadback, "C32B", kind="config", doc="Star aberration, nm")
+    c34a = Cpt(SignalWithReadback, "C34A", kind="config", doc="Fourfold astigmatism, nm")
+    c34b = Cpt(SignalWithReadback, "C34B", kind="config", doc="Fourfold astigmatism, nm")
+    probe_size = Cpt(EpicsSignalRO, "ProbeSize_RBV", kind="normal", doc="FWHM by these settings, pm")
+    high_tension = Cpt(EpicsSignalRO, "HT_RBV", kind="normal", string=True, auto_monitor=True, doc="Off, On")
+    focus_result = Cpt(FocusResult, "", kind="omitted")
+
+    def check_defocus(self, defocus_nm: float) -> None:
+        """Refuse a defocus that the lens can't give.
+
+        Raises
+        ------
+        SettingError
+        """
+        if not abs(defocus_nm) <= _DEFOCUS_LIMIT_NM:
+            raise SettingError(
+                f"{self.name}.defocus: {defocus_nm:g} nm is outside [-{_DEFOCUS_LIMIT_NM:g}, {_DEFOCUS_LIMIT_NM:g}] "
+                "nm; move the stage's height"
+            )

@@ -1,0 +1,20 @@
+"""First thing in ``ipython --profile-dir=profiles/titan_g2``: the session of the Titan G2 under its names.
+
+EXITWAVE_SIMULATE=1 starts a simulated microscope of its own, with hidden errors and a fast clock; otherwise the
+process variables are looked for where EPICS_CA_ADDR_LIST says.
+"""
+
+import atexit
+import os
+import sys
+
+from exitwave.profiles.session import open_session
+from exitwave.profiles.simulation import SimulatedBeamline
+
+_simulator = (
+    SimulatedBeamline("titan-g2", ["--seed", "18", "--speed", "10"]) if os.environ.get("EXITWAVE_SIMULATE") else None
+)
+_session = open_session("titan_g2", prefix=os.environ.get("EXITWAVE_PREFIX"), simulator=_simulator)
+atexit.register(_session.close)
+globals().update(_session.namespace)
+print(f"{_session.beamline.profile.title}: {len(_session.beamline.devices)} devices", file=sys.stderr)
