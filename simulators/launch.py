@@ -21,7 +21,7 @@ _DEADLINE_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 0.5
 _PREFIXES = {"bl18b": "BL18B:", "titan-g2": "TITAN:", "arm300f": "ARM:"}
-_BEAMLINE_ONLY = {"optics": "transfer", "replay": None, "truth_volume": None, "truth_log": None}
+_BEAMLINE_ONLY = {"optics": "transfer", "replay": None, "truth_volume": None, "truth_log": None, "truth_spectra": None}
 
 
 class UsageError(ValueError):
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--truth-log", type=Path, help="note the truth of every frame in FILE, one JSON line each")
     parser.add_argument("--truth-volume", type=Path, help="write the voxels of an NCM particle to FILE.h5")
     parser.add_argument("--truth-pitch-nm", type=float, default=30.0, help="edge of those voxels")
+    parser.add_argument("--truth-spectra", type=Path, help="write the spectra of the standards to FILE as columns")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
     parser.add_argument("--optics", choices=["transfer", "coherent-sum"], default="transfer")
     parser.add_argument(
@@ -106,7 +107,7 @@ def _build_microscope(options: argparse.Namespace) -> Any:
 def _build_beamline(options: argparse.Namespace) -> Any:
     from exitwave.simulators.bl18b.ioc import BeamlineInputs, Bl18bIoc
     from exitwave.simulators.bl18b.place_log import PlaceLog
-    from exitwave.simulators.bl18b.specimens import specimen_figures, write_truth_volume
+    from exitwave.simulators.bl18b.specimens import specimen_figures, write_truth_spectra, write_truth_volume
     from exitwave.simulators.bl18b.truth import Truth
     from exitwave.simulators.bl18b.world import World
     from exitwave.simulators.clock import SimClock
@@ -120,6 +121,8 @@ def _build_beamline(options: argparse.Namespace) -> Any:
                 truth.to_json(options.truth, specimen=specimen_figures(options.specimen))
         if options.truth_volume is not None:
             write_truth_volume(options.specimen, options.truth_volume, options.truth_pitch_nm)
+        if options.truth_spectra is not None:
+            write_truth_spectra(options.truth_spectra)
         clock = SimClock(options.speed)
         log = None
         if options.truth_log is not None:

@@ -120,9 +120,9 @@ class BeamPath:
             self._ring.refill(t)
 
     def bragg_deg(self, t: float) -> float:
-        """Return the true Bragg angle: axis, hidden offset, and the beam's direction after the collimating mirror."""
+        """Return the true Bragg angle: axis, hidden drifting offset, beam's direction after the first mirror."""
         rise_deg = math.degrees(2e-3 * (self._inputs.axis("CM:Pitch", t) - GRAZING_MRAD))
-        return self._inputs.axis("DCM:Bragg", t) + self._truth.bragg_offset_deg - rise_deg
+        return self._inputs.axis("DCM:Bragg", t) + self._truth.bragg_offset_at(t) - rise_deg
 
     def energy_kev(self, t: float) -> float:
         """Return the true photon energy (keV)."""

@@ -3,14 +3,16 @@
 A near-sphere of about 8 um whose surface is rough with primary grains; inside, grains somewhat denser than what is
 between them, and pores. Cycling opens cracks along the grains' boundaries: flat ellipsoids of 100 to 300 nm full
 width that begin at the centre and run outwards, some of them to the surface, as cycled nickel-rich particles show
-them (Miller et al., Adv. Energy Mater. 3 (2013) 1098; Tsai et al., Energy Environ. Sci. 11 (2018) 860). The particle
+them (Miller et al., Adv. Energy Mater. 3 (2013) 1098; Tsai et al., Energy Environ. Sci. 11 (2018) 860). The nickel of
+a pristine one has the valence that balances the charge of LiNi0.6Co0.2Mn0.2O2 with Co3+ and Mn4+, 2.67; in a cycled
+one it falls as r^2 towards the centre, is lower beside cracks, and some domains have kept other states. The particle
 stands on the tip of a drawn glass capillary; as an option gold spheres of 200 to 300 nm sit on its surface.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -18,8 +20,11 @@ import numpy.typing as npt
 
 from exitwave.simulators.physics.bodies import Body, Ellipsoid, Vector, sphere
 from exitwave.simulators.physics.materials import GLASS, GOLD, NMC622, Material
-from exitwave.simulators.physics.quadrics import Aggregate, TiltedEllipsoid, Tube, label_ellipsoid
+from exitwave.simulators.physics.near_edge import StatedMaterial
+from exitwave.simulators.physics.quadrics import TiltedEllipsoid, Tube, label_ellipsoid
 from exitwave.simulators.physics.specimen import BodySpecimen
+from exitwave.simulators.physics.standards import NICKEL, STANDARDS
+from exitwave.simulators.physics.valence import Region, StatedAggregate, ValenceSpecimen
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
@@ -29,6 +34,15 @@ MATRIX_G_CM3 = 4.60
 GRAIN_G_CM3 = 0.30
 """What a grain has on top of what is between grains; together a little over the powder's 4.75 g/cm3."""
 LABELS = {"outside": 0, "material": 1, "crack": 2, "pore": 3, "glass": 4, "gold": 5}
+BALANCED_VALENCE = (4.0 - 1.0 - 0.2 * 3.0 - 0.2 * 4.0) / 0.6
+"""Of nickel in LiNi0.6Co0.2Mn0.2O2."""
+STATES = tuple(
+    StatedMaterial(NMC622.formula, MATRIX_G_CM3, (nickel, STANDARDS["Co3+"], STANDARDS["Mn4+"])) for nickel in NICKEL
+)
+"""What a particle would be with all of its nickel in one state."""
+CORE_VALENCE, CRACK_VALENCE, CRACK_SKIN_UM = 2.2, 2.1, 0.12
+DOMAIN_VALENCES = (2.05, 3.2)
+_DOMAINS = 36
 _UPRIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _SHELL_UM = 0.5
 _FIGURES_PITCH_UM = 0.025
@@ -70,6 +84,8 @@ class NcmParticle:
         Empty.
     fiducials
         Gold spheres on the surface.
+    domains
+        Spheres whose nickel has a valence of its own.
     """
 
     name: str
@@ -79,6 +95,32 @@ class NcmParticle:
     cracks: tuple[TiltedEllipsoid, ...]
     pores: tuple[TiltedEllipsoid, ...]
     fiducials: tuple[Ellipsoid, ...]
+    domains: tuple[Region, ...] = ()
+
+    @cached_property
+    def aggregate(self) -> StatedAggregate:
+        """The particle's bodies and the valence of its nickel."""
+        skins = tuple(
+            Region(
+                TiltedEllipsoid(crack.centre, _vector(np.asarray(crack.semi_axes) + CRACK_SKIN_UM), crack.directions),
+                CRACK_VALENCE,
+            )
+            for crack in self.cracks
+        )
+        core = CORE_VALENCE if self.cracks else BALANCED_VALENCE
+        return StatedAggregate(
+            solids=(self.envelope, *self.grains_outside),
+            voids=(*self.cracks, *self.pores),
+            dense=self.grains_inside,
+            extra_density=GRAIN_G_CM3 / MATRIX_G_CM3,
+            polynomial=(core, BALANCED_VALENCE - core, 0.0),
+            radius_um=RADIUS_UM,
+            reach_um=max(
+                math.hypot(*body.centre) + max(body.semi_axes) for body in (self.envelope, *self.grains_outside)
+            ),
+            regions=(*skins, *self.domains),
+            standards=tuple(float(standard.valence) for standard in NICKEL),
+        )
 
     @property
     def capillary(self) -> Tube:
@@ -86,14 +128,19 @@ class NcmParticle:
         height = 60.0
         return Tube((0.0, -self.envelope.semi_axes[1] - 0.5 * height, 0.0), 1.5, 1.0, height)
 
-    def specimen(self) -> BodySpecimen:
-        """Return it as bodies with materials."""
-        whole = Aggregate((self.envelope, *self.grains_outside), (*self.cracks, *self.pores))
-        dense = Material(NMC622.formula, GRAIN_G_CM3)
-        parts: list[tuple[Body, Material]] = [(whole, Material(NMC622.formula, MATRIX_G_CM3))]
-        parts += [(grain, dense) for grain in self.grains_inside]
-        parts += [(self.capillary, GLASS), *((gold, GOLD) for gold in self.fiducials)]
-        return BodySpecimen(self.name, tuple(parts), reach_um=1.1 * RADIUS_UM)
+    def specimen(self) -> ValenceSpecimen:
+        """Return it with its states as materials, and the bodies beside it."""
+        others: tuple[tuple[Body, Material], ...] = (
+            (self.capillary, GLASS),
+            *((gold, GOLD) for gold in self.fiducials),
+        )
+        beside = BodySpecimen(self.name, others)
+        return ValenceSpecimen(self.name, self.aggregate, STATES, beside, reach_um=1.1 * RADIUS_UM)
+
+    def valence(self, pitch_um: float, labels: Labels | None = None) -> npt.NDArray[np.float16]:
+        """Return the valence of nickel on the voxels of `labels` (float16, nan where there is none)."""
+        labels = self.labels(pitch_um) if labels is None else labels
+        return self.aggregate.volume(pitch_um, labels == LABELS["material"])
 
     def labels(self, pitch_um: float) -> Labels:
         """Return what is where at theta = 0.
@@ -163,6 +210,17 @@ class NcmParticle:
                 {"centre_um": crack.centre, "width_nm": 2e3 * crack.semi_axes[2], "length_um": 2 * crack.semi_axes[0]}
                 for crack in self.cracks
             ],
+            "nickel_valence": {
+                "standards": {standard.name: asdict(standard) for standard in NICKEL},
+                "polynomial_in_r2": list(self.aggregate.polynomial),
+                "radius_um": RADIUS_UM,
+                "crack_skin_um": CRACK_SKIN_UM,
+                "crack_skin": CRACK_VALENCE,
+                "domains": [
+                    {"centre_um": d.body.centre, "radius_um": d.body.semi_axes[0], "valence": d.valence}
+                    for d in self.domains
+                ],
+            },
             "fiducials_um": [gold.centre for gold in self.fiducials],
             "materials": {
                 "matrix": [NMC622.formula, MATRIX_G_CM3],
@@ -182,6 +240,18 @@ def _draw_cracks(rng: np.random.Generator) -> tuple[TiltedEllipsoid, ...]:
         semi = (half, float(rng.uniform(0.7, 1.5)), 0.5 * float(rng.uniform(0.10, 0.30)))
         cracks.append(_ellipsoid(0.92 * half * along, semi, along, float(rng.uniform(0.0, math.pi))))
     return tuple(cracks)
+
+
+def _draw_domains(rng: np.random.Generator) -> tuple[Region, ...]:
+    """Spheres within the particle, clear of each other, each with a valence."""
+    kept: list[Region] = []
+    while len(kept) < _DOMAINS:
+        radius = float(rng.uniform(0.25, 0.6))
+        centre = _direction(rng) * (RADIUS_UM - radius) * float(rng.uniform(0.0, 1.0)) ** (1 / 3)
+        valence = float(rng.uniform(*DOMAIN_VALENCES))
+        if all(math.dist(one.body.centre, centre) > one.body.semi_axes[0] + radius for one in kept):
+            kept.append(Region(TiltedEllipsoid(_vector(centre), (radius, radius, radius), _UPRIGHT), valence))
+    return tuple(kept)
 
 
 def _draw_grains(
@@ -244,6 +314,7 @@ def ncm_particle(*, cycled: bool, seed: int = 11, fiducials: bool = False) -> Nc
         a, b, c = (float(value) for value in rng.uniform(0.06, 0.26, 3))
         pores.append(_ellipsoid(centre, (a, b, c), _direction(rng), 0.0))
     gold_rng, crack_rng, grain_rng = (np.random.default_rng([seed, 622, part]) for part in (1, 2, 3))
+    domains = _draw_domains(np.random.default_rng([seed, 622, 4])) if cycled else ()
     cracks = _draw_cracks(crack_rng) if cycled else ()
     inside = _draw_grains(grain_rng, envelope, (*cracks, *pores), 260)
     golds: list[Ellipsoid] = []
@@ -258,4 +329,4 @@ def ncm_particle(*, cycled: bool, seed: int = 11, fiducials: bool = False) -> Nc
         if abs(along[1]) < 0.8 and not any(solid.contains(ball).any() for solid in (envelope, *rough)):
             golds.append(sphere(_vector(centre), radius))
     name = f"ncm-{'cycled' if cycled else 'pristine'}{'+fiducials' if fiducials else ''}:{seed}"
-    return NcmParticle(name, envelope, tuple(rough), inside, cracks, tuple(pores), tuple(golds))
+    return NcmParticle(name, envelope, tuple(rough), inside, cracks, tuple(pores), tuple(golds), domains)

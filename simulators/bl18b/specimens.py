@@ -11,10 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from exitwave.simulators.bl18b.ncm import LABELS, NcmParticle, ncm_particle
+from exitwave.simulators.bl18b.ncm import LABELS, STATES, NcmParticle, ncm_particle
 from exitwave.simulators.physics.bodies import Body, Cylinder, Difference, Ellipsoid, Intersection, box, slab, sphere
-from exitwave.simulators.physics.materials import GLASS, GOLD, Material
+from exitwave.simulators.physics.materials import GLASS, GOLD, Material, k_edge_kev
 from exitwave.simulators.physics.specimen import BodySpecimen, NoSpecimen, Specimen
+from exitwave.simulators.physics.standards import STANDARDS
 from exitwave.simulators.physics.star import SiemensStar
 from exitwave.simulators.physics.voxels import load_voxels
 
@@ -97,7 +98,9 @@ def write_truth_volume(name: str | Path, path: Path, pitch_nm: float) -> None:
 
     The file's ``labels``, uint8 (row, y, x), are `NcmParticle.labels` at theta = 0: row 0 on top, y along the beam, the
     rotation axis in the middle; attributes ``pitch_nm``, ``axes``, ``labels`` (JSON) and ``specimen`` say so. A stage
-    at theta takes a point (x, y) of a slice to the column x cos(theta) + y sin(theta), counted from the axis.
+    at theta takes a point (x, y) of a slice to the column x cos(theta) + y sin(theta), counted from the axis. On the
+    same voxels ``valence``, float16, is nickel's (nan where there is none); a voxel's spectrum is that of the two
+    states of `write_truth_spectra` between which it lies, mixed in proportion.
 
     Raises
     ------
@@ -116,6 +119,31 @@ def write_truth_volume(name: str | Path, path: Path, pitch_nm: float) -> None:
             pitch_nm=pitch_nm, axes="row (top first), y (along the beam), x", theta_deg=0.0, specimen=particle.name,
             labels=json.dumps(LABELS),
         )  # fmt: skip
+        valence = particle.valence(pitch_nm * 1e-3, labels)
+        dataset = file.create_dataset("valence", data=valence, chunks=(1, *labels.shape[1:]), compression="lzf")
+        dataset.attrs.update(element="Ni", pitch_nm=pitch_nm, specimen=particle.name)
+
+
+def write_truth_spectra(path: Path) -> None:
+    """Write the spectra of the standards as columns of text, for comparison with what is measured.
+
+    Columns: ``energy`` (eV); each standard's normalised spectrum by its name, ``Ni2+``; and the photo-absorption per
+    mass of NMC622 with all of its nickel in one state, ``NMC622_Ni2+`` (cm2/g). Around every K edge there is a point
+    each 0.1 eV from -30 eV to +70 eV, and each 1 eV from -160 eV to +600 eV.
+    """
+    grid = np.unique(np.round(np.concatenate([np.arange(-1600, 6001, 10), np.arange(-300, 701)]) / 10.0, 1))
+    edges = sorted({1e3 * k_edge_kev(standard.element)[0] for standard in STANDARDS.values()})
+    energy = np.unique(np.round(np.concatenate([edge + grid for edge in edges]), 1))
+    names, columns = ["energy"], [energy]
+    for name, standard in STANDARDS.items():
+        names.append(name)
+        columns.append(standard.normalised(energy))
+    for material in STATES:
+        names.append(f"NMC622_{material.states[0].name}")
+        columns.append(material.photo_cm2_g(energy))
+    units = ["eV", *([""] * len(STANDARDS)), *(["cm2/g"] * len(STATES))]
+    header = [f"Column.{n}: {name} {unit}".rstrip() for n, (name, unit) in enumerate(zip(names, units, strict=True), 1)]
+    np.savetxt(path, np.stack(columns, axis=1), fmt="%.9g", header="\n".join([*header, "-" * 12, " ".join(names)]))
 
 
 def specimen(name_or_path: str | Path) -> Specimen:

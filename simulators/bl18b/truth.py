@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from exitwave.simulators.bl18b.drift import slow_walk
 from exitwave.simulators.physics.constants import HC_KEV_NM
 
 COMMISSIONING_KEV = 8.0
 """Energy at which the instrument was set up before its hidden errors were forgotten."""
+_BRAGG_WALK = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Truth:
         Seed of everything random in the world: noise, maps, drifts.
     bragg_offset_deg
         True Bragg angle minus the axis's position.
+    bragg_drift_deg
+        Rms change of that offset over 20 min: a slow random walk from 0 at the start, `bragg_offset_at`.
     pitch_optimum_urad
         Second crystal's pitch of best flux at 8 keV, cold.
     pitch_per_deg_urad
@@ -144,6 +148,7 @@ class Truth:
     flat_drift_s: float = 1200.0
     theta_ripple: tuple[float, float, float] = (0.0, 6.0, 0.0)
     stage_jitter_um: tuple[float, float] = (0.0, 0.0)
+    bragg_drift_deg: float = 0.0
 
     @classmethod
     def nominal(cls, seed: int = 0) -> Truth:
@@ -197,7 +202,7 @@ class Truth:
             seed=seed,
             bragg_offset_deg=float(rng.uniform(-0.02, 0.02)),
             pitch_optimum_urad=float(rng.uniform(-8.0, 8.0)),
-            pitch_per_deg_urad=float(rng.uniform(-3.0, 3.0)),
+            pitch_per_deg_urad=_away_from_zero(float(rng.uniform(-1.0, 1.0)), 5.0, 10.0),
             heat_pitch_urad=float(rng.uniform(1.0, 4.0)),
             heat_time_constant_s=float(rng.uniform(120.0, 360.0)),
             mono_offset_error_mm=float(rng.normal(0.0, 0.02)),
@@ -230,7 +235,14 @@ class Truth:
                 float(rng.uniform(0.0, 2.0 * math.pi)),
             ),
             stage_jitter_um=(float(rng.uniform(0.015, 0.035)), float(rng.uniform(0.01, 0.025))),
+            bragg_drift_deg=float(rng.uniform(3e-5, 8e-5)),
         )
+
+    def bragg_offset_at(self, t: float) -> float:
+        """Return the true Bragg angle minus the axis's position at simulated time ``t`` (s), in deg."""
+        if self.bragg_drift_deg == 0.0:
+            return self.bragg_offset_deg
+        return self.bragg_offset_deg + self.bragg_drift_deg * slow_walk(self.seed, _BRAGG_WALK, t)
 
     def zone_plate(self, name: str) -> TrueZonePlate:
         """Zone plate ``"A"`` or ``"B"``."""
@@ -280,6 +292,11 @@ class Truth:
             else:
                 values[key] = _tuples(value)
         return cls(**values)
+
+
+def _away_from_zero(value: float, low: float, high: float) -> float:
+    """Stretch -1 to 1 over -high to -low and low to high."""
+    return math.copysign(low + (high - low) * abs(value), value)
 
 
 def _tuples(value: Any) -> Any:

@@ -83,6 +83,11 @@ def photo_factor(element: str, energy_ev: npt.NDArray[np.float64]) -> npt.NDArra
         return np.asarray(xraydb.f2_chantler(element, np.asarray(energy_ev, np.float64)), np.float64)
 
 
+def elements(formula: str) -> tuple[str, ...]:
+    """Return the symbols of a formula's elements."""
+    return tuple(xraydb.chemparse(formula))
+
+
 @lru_cache(maxsize=256)
 def atoms_per_nm3(formula: str, density_g_cm3: float, element: str) -> float:
     """Return how many atoms of an element a material has (1/nm3)."""

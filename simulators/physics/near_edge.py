@@ -23,6 +23,7 @@ from exitwave.simulators.physics.constants import (
     ELECTRON_MASS_KG,
     ELECTRON_RADIUS_NM,
     ELEMENTARY_CHARGE_C,
+    HC_KEV_NM,
     REDUCED_PLANCK_J_S,
     wavelength_nm,
 )
@@ -112,6 +113,21 @@ class Standard:
         step = (away >= 0.0).astype(np.float64)
         return np.asarray(step + _window(away) * (out - step))
 
+    def change_of_absorption(self, energy_ev: Floats) -> Floats:
+        """Return f'' (electrons per atom) minus the table's.
+
+        Parameters
+        ----------
+        energy_ev
+            float64 (n,) (eV).
+        """
+        edge, _ = _edge_ev(self.element)
+        energy = np.asarray(energy_ev, np.float64)
+        (low, low_power), (high, high_power) = _wings(self.element)
+        below, above = low * (energy / edge) ** low_power, high * (energy / edge) ** high_power
+        model = below + (above - below) * self.normalised(energy)
+        return np.asarray(_window(energy - edge) * (model - materials.photo_factor(self.element, energy)))
+
     def change(self, energy_ev: Floats) -> tuple[Floats, Floats]:
         """Return f' and f'' (electrons per atom) minus the table's.
 
@@ -120,19 +136,8 @@ class Standard:
         energy_ev
             float64 (n,) (eV).
         """
-        edge, _ = _edge_ev(self.element)
         nodes, values = _nodes(self)
-        real = dispersion(nodes, values, np.asarray(energy_ev, np.float64))
-        away = np.asarray(energy_ev, np.float64) - edge
-        return real, np.where(_window(away) > 0.0, self._change_of_absorption(energy_ev), 0.0)
-
-    def _change_of_absorption(self, energy_ev: Floats) -> Floats:
-        edge, _ = _edge_ev(self.element)
-        energy = np.asarray(energy_ev, np.float64)
-        (low, low_power), (high, high_power) = _wings(self.element)
-        below, above = low * (energy / edge) ** low_power, high * (energy / edge) ** high_power
-        model = below + (above - below) * self.normalised(energy)
-        return np.asarray(_window(energy - edge) * (model - materials.photo_factor(self.element, energy)))
+        return dispersion(nodes, values, np.asarray(energy_ev, np.float64)), self.change_of_absorption(energy_ev)
 
 
 def _window(away_ev: Floats) -> Floats:
@@ -165,7 +170,7 @@ def _wings(element: str) -> tuple[tuple[float, float], tuple[float, float]]:
 def _nodes(standard: Standard) -> tuple[Floats, Floats]:
     edge, _ = _edge_ev(standard.element)
     nodes = edge + np.arange(TABLE_EV[0], TABLE_EV[1] + 0.5 * _NODE_EV, _NODE_EV)
-    values = standard._change_of_absorption(nodes)
+    values = standard.change_of_absorption(nodes)
     values[[0, -1]] = 0.0
     return nodes, values
 
@@ -185,6 +190,25 @@ class StatedMaterial(Material):
     def delta_beta(self, energy_kev: float) -> tuple[float, float]:
         """Refractive index decrement and absorption index (photo-absorption) at ``energy_kev``."""
         return _stated(self, round(energy_kev, 6))
+
+    def photo_cm2_g(self, energy_ev: Floats) -> Floats:
+        """Return the photo-absorption per mass, sum_j n_j 2 r_e lambda f''_j (cm2/g).
+
+        Parameters
+        ----------
+        energy_ev
+            float64 (n,) (eV).
+        """
+        energy = np.asarray(energy_ev, np.float64)
+        total = np.zeros(energy.shape)
+        stated = {standard.element: standard for standard in self.states}
+        for element in materials.elements(self.formula):
+            factor = materials.photo_factor(element, energy)
+            if element in stated:
+                factor = factor + stated[element].change_of_absorption(energy)
+            total += materials.atoms_per_nm3(self.formula, self.density_g_cm3, element) * factor
+        # nm-1 are 1e7 cm-1
+        return total * (2e7 * ELECTRON_RADIUS_NM * HC_KEV_NM) / (1e-3 * energy) / self.density_g_cm3
 
 
 @lru_cache(maxsize=4096)

@@ -90,7 +90,7 @@ def test_voxels_project_to_the_chords_in_the_stated_geometry(theta):
     s, along = np.meshgrid(np.arange(side) - middle, np.arange(side) - middle, indexing="ij")
     x = s * math.cos(turn) - along * math.sin(turn) + middle
     y = s * math.sin(turn) + along * math.cos(turn) + middle
-    whole = next(body for body, _ in particle.specimen().parts if isinstance(body, Aggregate))
+    whole = Aggregate(particle.aggregate.solids, particle.aggregate.voids)
     rays = compiled(whole, theta, Grid.centred((side, side), pitch))
     for row in (70, 120, 131):
         projected = map_coordinates(solid[row], [y, x], order=1).sum(axis=1) * pitch
