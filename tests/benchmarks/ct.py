@@ -42,6 +42,49 @@ def ct_figures(fly_exposure_s: float = 0.05, fly_num: int = 200, step_num: int =
     }
 
 
+def live_figures(num: int = 200, rounds: int = 2) -> dict[str, float]:
+    """Measure whether live analysis holds a fly scan up: 50 ms frames of 2048 x 2048, with and without it, in turn.
+
+    Returns
+    -------
+    dict
+        ``live_slowdown`` (duration of the run with, over that without), ``live_frames_lost``, ``live_refresh_s``
+        (longest pause between two pictures) and ``live_preview_s`` (last frame to the volume, 512 x 512 x 512).
+    """
+    from exitwave.profiles.live import start_live
+    from exitwave.profiles.session import open_session
+    from exitwave.profiles.simulation import SimulatedBeamline
+    from exitwave.profiles.storage import DataFolder
+
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    times: dict[bool, list[float]] = {False: [], True: []}
+    lost, said = 0.0, {}
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        simulator = SimulatedBeamline("bl18b", ["--specimen", "memory"])
+        data = DataFolder(Path(name))
+        with open_session("bl18b", data=data, simulator=simulator, services=False) as session:
+            for turn in range(2 * rounds):
+                live = start_live("tomography", data) if turn % 2 else None
+                plan = session.namespace["ct"].fly_tomography(
+                    0, 0.1 * num, num, exposure_s=0.05, num_flats=5, num_darks=5, flats="before"
+                )
+                (uid,) = session.RE(plan)
+                run = session.open_run(uid)
+                times[live is not None].append(run.stop["time"] - run.start["time"])
+                if live is not None:
+                    lost += _duty(run, num, 0.05)[1]
+                    said = live.wait_finished(uid, 120.0)
+                    live.stop()
+                for file in data.frames.rglob("*.h5"):
+                    file.unlink()
+    return {
+        "live_slowdown": float(np.median(times[True]) / np.median(times[False])),
+        "live_frames_lost": lost,
+        "live_refresh_s": float(said["refresh_s"]),
+        "live_preview_s": float(said["last_frame_to_volume_s"]),
+    }
+
+
 def _duty(run: Any, asked: int, exposure_s: float) -> tuple[float, float]:
     """Return exposure over elapsed time, and how many frames are missing."""
     times_s = np.sort(run.to_xarray()["hr_camera_timestamp"].values)
