@@ -9,6 +9,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from exitwave.analysis import fitting, optics
+from exitwave.devices import SettingError
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 from exitwave.plans.pure.xanes import EnergySpec, choose_energies, refine
@@ -81,8 +82,9 @@ def point(
     approach_kev = 1e-3 * (listed[0][0] - REVERSAL_EV)
     for energy_kev in (approach_kev, *(1e-3 * ev for ev, _ in listed)):
         mono.check_energy(energy_kev)
-    if foil is not None and hasattr(instrument.foil, "check_value"):
-        instrument.foil.check_value(foil)
+    foils = tuple(instrument.foil.select.enum_strs or ())
+    if foil is not None and foils and foil not in foils:
+        raise SettingError(f"{instrument.foil.name}: no foil {foil!r}; there are {', '.join(foils)}")
     sweep = _sweep_velocities(mono, listed[0][0], listed[-1][0], len(listed) * (integration_s + READ_S))
     if continuous:
         for axis, velocity in sweep:

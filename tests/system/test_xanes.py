@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from exitwave.analysis import optics
+from exitwave.analysis.fitting import edge_by_derivative
 from exitwave.devices import ExitwaveError
 from exitwave.plans.stubs import BeamLostError
-from exitwave.plans.xanes import Feedback
+from exitwave.plans.xanes import Adaptive, Feedback
 from exitwave.profiles.storage import audit_run
 
 from .conftest import Beamline
@@ -118,3 +119,88 @@ def test_bad_input_is_refused_before_motion(beamline: Beamline, energies: Any, m
     with pytest.raises((ExitwaveError, ValueError), match=message):
         beamline.RE(beamline.xanes.imaging(energies, **{"element": None, **SHORT, **more}))
     assert (beamline.dcm.bragg.user_setpoint.get(), beamline.zone_plate_a.z.user_setpoint.get()) == before
+
+
+@pytest.mark.timeout(180)
+def test_places_repeats_and_a_second_pass_of_flats(beamline: Beamline) -> None:
+    (uid,) = beamline.RE(
+        beamline.xanes.imaging(
+            ENERGIES[:3],
+            None,
+            positions_um=[(0.0, 0.0), (10.0, 5.0)],
+            repeats=2,
+            flats="pass",
+            exposure_s=0.2,
+            num_flats=2,
+            num_darks=2,
+        )
+    )
+    audit_run(uid, data=beamline.session.data).check()
+    with beamline.open_xanes(uid) as stack:
+        assert stack.complete
+        assert len(stack) == 12
+        second = stack.select(repeat=1, position=1)
+        np.testing.assert_allclose(1e3 * stack.energies_kev[second], ENERGIES[:3], atol=0.05)
+        assert all(stack.points[k].x_um == pytest.approx(10.0, abs=0.05) for k in second)
+        assert all(len(stack.flats(k) or ()) == 2 for k in range(12))
+    # Two files for each repeat, samples and flats, beside one of darks: the camera is armed once.
+    assert len(beamline.open_run(uid).stream("audit").time) == 5
+
+
+@pytest.mark.timeout(180)
+def test_an_adaptive_scan_adds_energies_where_the_field_changes(beamline: Beamline) -> None:
+    coarse = [8300.0, 8350.0, 8400.0, 8450.0]
+    (uid,) = beamline.RE(
+        beamline.xanes.imaging(
+            coarse,
+            None,
+            adaptive=Adaptive(0.3, 10.0, rounds=2, most_energies=4),
+            exposure_s=0.2,
+            num_flats=1,
+            num_darks=1,
+        )
+    )
+    with beamline.open_xanes(uid) as stack:
+        added = [p for p in stack.points if p.shot >= 4]
+        assert 1 <= len(added) <= 4
+        assert len({p.shot for p in stack.points}) == len(stack)
+        assert np.all(np.diff([p.setpoint_kev for p in stack.points]) > 0)
+
+
+@pytest.mark.timeout(180)
+def test_step_and_sweep_find_the_same_edge_of_a_foil(beamline: Beamline) -> None:
+    edges = []
+    energies = [(8280.0, 8400.0, 2.0)]
+    # With the clock twenty times as fast the way to the ion chambers and back takes seconds: a slower sweep.
+    for mode, integration_s in (("step", 0.4), ("continuous", 4.0)):
+        (uid,) = beamline.RE(beamline.xanes.point(energies, None, foil="Ni", mode=mode, integration_s=integration_s))
+        spectrum = beamline.open_run(uid).to_xarray()
+        energy_kev = spectrum["microscope_spectrum_record_energy"].values
+        absorbance = spectrum["microscope_spectrum_record_absorbance"].values
+        assert len(energy_kev) > 30
+        order = np.argsort(energy_kev)
+        edges.append(1e3 * edge_by_derivative(energy_kev[order], absorbance[order]).position)
+    # The Bragg axis has its hidden offset, up to 0.02 deg, 12 eV; both see the same.
+    assert abs(edges[0] - 8333.0) < 13.0
+    assert abs(edges[1] - edges[0]) < 2.0
+    assert beamline.dcm.bragg.velocity.get(use_monitor=False) == pytest.approx(0.5)
+    assert beamline.foil.select.get() == "None"
+    with pytest.raises(ExitwaveError, match="no foil 'Xx'"):
+        beamline.RE(beamline.xanes.point(energies, None, foil="Xx"))
+
+
+@pytest.mark.timeout(180)
+def test_all_energies_at_every_angle_and_a_tomogram_at_every_energy(beamline: Beamline) -> None:
+    some: dict[str, Any] = {"exposure_s": 0.2, "num_flats": 1, "num_darks": 1}
+    ((uid,),) = (beamline.RE(beamline.xanes.tomography(ENERGIES[:2], None, 0, 180, 4, mode="energies", **some)),)
+    with beamline.open_xanes(uid) as stack:
+        assert stack.complete
+        assert len(stack) == 8
+        assert len(stack.select(theta_deg=45.0)) == 2
+    uids = beamline.RE(beamline.xanes.dual_energy_tomography("Ni", num_projections=12, mode="step", **some))
+    energies = [beamline.open_run(u).start["xanes_series"]["energy_ev"] for u in uids]
+    assert energies == pytest.approx([8303.0, 8383.0])
+    for u, energy_ev in zip(uids, energies, strict=True):
+        with beamline.open_tomogram(u) as tomogram:
+            assert tomogram.complete
+            assert tomogram.energy_kev == pytest.approx(1e-3 * energy_ev, abs=1e-4)
