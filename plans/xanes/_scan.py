@@ -30,7 +30,7 @@ from exitwave.plans.xanes.feedback import Feedback, feed_back
 __all__ = ["Look", "Taken", "Walk", "move_to_energy", "out_target", "sample_home"]
 
 Image = NDArray[Any]
-Look = Callable[[Shot, Image, Image | None], None]
+Look = Callable[[Shot, Image, Image | None, Mapping[str, float]], None]
 BEAM_S = 10.0
 REVERSAL_EV = 10.0
 UNKNOWN = -1.0
@@ -125,7 +125,8 @@ class Walk:
     Parameters
     ----------
     look : callable, optional
-        Given a shot, its last frame and the last flat (None without), once the frames are in the file.
+        Given a shot, its last frame, the last flat (None without) and where everything was (as in the stream
+        ``energy``), once the frames are in the file; by then the axes are on their way to the next energy.
     """
 
     instrument: Instrument
@@ -211,7 +212,7 @@ class Walk:
             frames = yield from self._settle("primary", work.num_frames)
             self.taken.shots[shot.index] = self.taken.shots.get(shot.index, 0) + frames
             if self.look is not None and frames:
-                self.look(shot, (yield from self._latest()), self._flat)
+                self.look(shot, (yield from self._latest()), self._flat, told)
             yield from self._record(visit, shot, told, frames, flats)
             flats = 0
             if last:

@@ -145,17 +145,17 @@ def _measure_runout(
     steps_ev = tuple(1e3 * energy for energy in energies)
     work = XanesScan(steps_ev, (exposure_s,) * len(steps_ev), num_frames=num, num_flats=num, num_darks=0)
     back = XanesScan(steps_ev[:1], (exposure_s,), num_frames=num, num_flats=num, num_darks=0)
-    images: list[tuple[Image, float, float]] = []
+    images: list[tuple[Image, float]] = []
     for point in plate.focus.points:
         if _among(point, energies):
             plate.focus.add(replace(point, x_um=None, y_um=None))
 
-    def look(shot: Shot, frame: Image, flat: Image | None) -> None:
+    def look(shot: Shot, frame: Image, flat: Image | None, told: Mapping[str, float]) -> None:
         picture = frame.astype(np.float32)
         if flat is not None:
             picture /= np.maximum(flat, 1).astype(np.float32)
         np.clip(picture, 0.0, 2.0, out=picture)
-        images.append((picture, float(microscope.pixel_nm()), float(microscope.magnification_now())))
+        images.append((picture, told["pixel"]))
 
     def body(walk: Walk) -> MsgGenerator[None]:
         yield from walk.go(work)
@@ -164,9 +164,11 @@ def _measure_runout(
             return
         x_um = float((yield from bps.rd(plate.x.user_setpoint, default_value=0.0)))
         y_um = float((yield from bps.rd(plate.y.user_setpoint, default_value=0.0)))
-        reference, pixel_nm, _ = images[0]
+        reference, pixel_nm = images[0]
+        # it changes by some percent over a scan, and goes in as 1 + 1/M
+        magnification = microscope.magnification_now()
         shifts = []
-        for picture, own_nm, _ in images[1:]:
+        for picture, own_nm in images[1:]:
             moved = register(reference, magnified(picture, own_nm / pixel_nm))
             shifts.append((moved.dx * 1e-3 * pixel_nm, -moved.dy * 1e-3 * pixel_nm))
         drift = shifts.pop()
@@ -174,7 +176,7 @@ def _measure_runout(
         for number, (energy_kev, shift) in enumerate(zip(energies, shifts, strict=True)):
             share = number / len(energies)
             seen = (shift[0] - share * drift[0], shift[1] - share * drift[1])
-            offset = lens_offset_um(seen, images[number][2])
+            offset = lens_offset_um(seen, magnification)
             point = next(p for p in plate.focus.points if abs(p.energy_kev - energy_kev) < 1e-4)
             point = replace(point, x_um=x_um - offset[0], y_um=y_um - offset[1])
             plate.x.check_value(point.x_um)
@@ -231,7 +233,8 @@ def calibrate_pitch(
     energies = sorted(require_finite("energy", energy, "keV", positive=True) for energy in energies_kev)
     for energy_kev in energies:
         microscope.energy_move(energy_kev, beyond=True)
-    uids, points = [], []
+    uids: list[str] = []
+    points: list[tuple[float, float]] = []
     for energy_kev in energies:
         yield from move_to_energy(instrument, energy_kev, beyond=True)
         uids.append((yield from rocking_curve(instrument, span_urad, num, integration_s=integration_s, md=md)))

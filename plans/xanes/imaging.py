@@ -150,7 +150,7 @@ def imaging(
         seen: dict[float, float] = {}
         most = work.num_frames_in_all + adaptive.most_energies * (num_frames + num_flats)
 
-        def look(shot: Shot, frame: Image, flat: Image | None) -> None:
+        def look(shot: Shot, frame: Image, flat: Image | None, told: Mapping[str, float]) -> None:
             seen[shot.energy_ev] = float(np.mean(frame)) / (1.0 if flat is None else float(np.mean(flat)))
 
         def body(walk: Walk) -> MsgGenerator[None]:
