@@ -9,17 +9,10 @@ from exitwave.analysis.tomography.phase import DepthOfFocusWarning, depth_of_foc
 from exitwave.analysis.tomography.projector import backproject, project
 from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct
 from exitwave.analysis.tomography.segmentation import (
-    Fraction,
     Label,
-    Shell,
     compare_labels,
     envelope,
-    material_level,
     segment,
-    void_fraction_by_depth,
-    void_fraction_counted,
-    void_fraction_from_halves,
-    void_fraction_integrated,
 )
 from exitwave.analysis.tomography.stripes import (
     remove_all_stripes,
@@ -29,6 +22,15 @@ from exitwave.analysis.tomography.stripes import (
     remove_stripes_sorting,
 )
 from exitwave.analysis.tomography.to_file import reconstruct_to_file
+from exitwave.analysis.tomography.voids import (
+    Fraction,
+    Shell,
+    material_level,
+    void_fraction_by_depth,
+    void_fraction_counted,
+    void_fraction_from_halves,
+    void_fraction_integrated,
+)
 
 __all__ = [
     "METHODS",

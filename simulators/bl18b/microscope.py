@@ -170,7 +170,7 @@ class Microscope:
             "column": (place.x_um - full.left_um) / pitch,
             "row": (full.top_um - place.y_um) / pitch,
             "theta_deg": place.theta_deg,
-            "tilt_deg": math.degrees(place.lean),
+            "tilt_deg": -math.degrees(place.lean),  # columns towards which the axis leans per row, downwards
         }
 
     def _transfer(self, pupil: imaging.Pupil, beam: BeamState, source: imaging.Source) -> imaging.Transfer:

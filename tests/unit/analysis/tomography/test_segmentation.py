@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
-from exitwave.analysis.tomography import Geometry, reconstruct
+from exitwave.analysis.tomography import Geometry, reconstruct, voids
 from exitwave.analysis.tomography import segmentation as seg
 from exitwave.simulators.physics.bodies import Difference, Ellipsoid
 from exitwave.simulators.physics.materials import NMC622
@@ -80,7 +80,7 @@ def test_envelope_holds_cracks_and_pores(case):
 def test_void_fraction_within_a_tenth_of_the_truth(case):
     inside = deep(seg.envelope(case.volume, close_px=4.0))
     truth = case.holes[inside].mean()
-    found = seg.void_fraction_from_halves(*case.halves, inside)
+    found = voids.void_fraction_from_halves(*case.halves, inside)
     if truth > 0.01:
         assert abs(found.value / truth - 1) < 0.1
         assert found.sd / found.value < 0.1
@@ -93,14 +93,14 @@ def test_shells_add_up_and_follow_the_truth(case):
     inside = seg.envelope(case.volume, close_px=4.0)
     edges = [RIM, 12, 20, 60]
     solid = deep(inside) & (ndimage.maximum_filter(case.holes, 3) == 0)
-    mu, sd = seg.material_level(case.volume, solid)
+    mu, sd = voids.material_level(case.volume, solid)
     assert mu == pytest.approx(case.mu, rel=0.01)
-    shells = seg.void_fraction_by_depth(case.volume, inside, edges, mu, mu_sd=sd, twin=case.halves[0])
+    shells = voids.void_fraction_by_depth(case.volume, inside, edges, mu, mu_sd=sd, twin=case.halves[0])
     depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1]
     for shell in shells:
         true = case.holes[(depth > shell.from_px) & (depth <= shell.to_px)].mean()
         assert abs(shell.fraction.value - true) < 0.005 + 0.1 * true
-    whole = seg.void_fraction_integrated(case.volume, depth > RIM, mu)
+    whole = voids.void_fraction_integrated(case.volume, depth > RIM, mu)
     mean = sum(s.fraction.value * s.fraction.voxels for s in shells) / sum(s.fraction.voxels for s in shells)
     assert mean == pytest.approx(whole.value, abs=1e-6)
 
@@ -115,7 +115,7 @@ def test_labels_of_a_clean_volume():
     np.testing.assert_array_equal(labels, truth)
     scores = seg.compare_labels(labels, truth)
     assert scores["dice_crack"] == scores["dice_pore"] == scores["ratio_void"] == 1.0
-    counted = seg.void_fraction_counted(labels)
+    counted = voids.void_fraction_counted(labels)
     inside = truth != seg.Label.OUTSIDE
     assert counted.value == pytest.approx((volume[inside] == 0).mean())
 
@@ -128,7 +128,7 @@ def test_integral_counts_parts_of_voxels(fraction, mu, noise, seed):
     fill = np.clip(rng.normal(1 - fraction, 0.05, (24, 24, 24)), 0, 1)
     volume = mu * (fill + noise * rng.normal(size=fill.shape))
     inside = np.ones(fill.shape, bool)
-    found = seg.void_fraction_integrated(volume, inside, mu)
+    found = voids.void_fraction_integrated(volume, inside, mu)
     assert abs(found.value - (1 - fill.mean())) < 6 * noise / np.sqrt(fill.size) + 1e-4
 
 
@@ -139,12 +139,12 @@ def test_bad_input_is_refused_by_name():
     with pytest.raises(FitError, match="alike"):
         seg.envelope(volume)
     with pytest.raises(OutOfRangeError, match="mu_material"):
-        seg.void_fraction_integrated(volume, inside, 0.0)
+        voids.void_fraction_integrated(volume, inside, 0.0)
     with pytest.raises(FitError, match="nothing is inside"):
-        seg.void_fraction_integrated(volume, ~inside, 1.0)
+        voids.void_fraction_integrated(volume, ~inside, 1.0)
     with pytest.raises(FitError, match="solid voxels"):
-        seg.material_level(volume, ~inside)
+        voids.material_level(volume, ~inside)
     with pytest.raises(OutOfRangeError, match="edges"):
-        seg.void_fraction_by_depth(volume, inside, [3.0, 2.0], 1.0)
+        voids.void_fraction_by_depth(volume, inside, [3.0, 2.0], 1.0)
     with pytest.raises(ShapeError, match="inside"):
         seg.segment(volume, inside[1:])
