@@ -122,12 +122,16 @@ class FocusCalibration:
         self.points = fresh.points
 
     def residuals_um(self) -> list[float]:
-        """Return how far each point is from the straight line through all of them, um; zeros for fewer than three."""
+        """Return how far each point is from the straight line through all of them, um; zeros for fewer than three.
+
+        The line weighs points by their uncertainties, none less than a third of the tolerance.
+        """
         if len(self.points) < 3:
             return [0.0] * len(self.points)
         energies = np.array([p.energy_kev for p in self.points])
         found = 1e3 * np.array([p.correction_mm for p in self.points])
-        line = np.polynomial.Polynomial.fit(energies, found, 1)
+        sd = np.hypot(self.tolerance_um / 3.0, [1e3 * p.uncertainty_mm for p in self.points])
+        line = np.polynomial.Polynomial.fit(energies, found, 1, w=1.0 / sd)
         return [float(value) for value in found - line(energies)]
 
     def check(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Literal
 
@@ -162,7 +163,9 @@ def _check(
 
 def _area_um2(instrument: Instrument, exposed: Exposed | None) -> float:
     """Return the area that the flux falls on: as told, or the field of view of the whole sensor."""
-    if exposed is not None and exposed.area_um2 is not None:
+    if exposed is None:
+        return math.nan
+    if exposed.area_um2 is not None:
         return exposed.area_um2
     microscope = instrument.microscope
     cam = microscope.camera.cam

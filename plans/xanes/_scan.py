@@ -189,7 +189,7 @@ class Walk:
                 yield from self._start(self._place(visit), "back")
             else:
                 yield from self._start_next(visit, following)
-            flats = yield from self._settle("flat", work.num_flats)
+            flats = yield from self._settle("flat")
             if self.look is not None:
                 self._flat = yield from self._latest()
             if not visit.shots:
@@ -209,7 +209,7 @@ class Walk:
             self._enter_dose(shot, work.num_frames)
             if last:
                 yield from self._start_next(visit, following)
-            frames = yield from self._settle("primary", work.num_frames)
+            frames = yield from self._settle("primary")
             self.taken.shots[shot.index] = self.taken.shots.get(shot.index, 0) + frames
             if self.look is not None and frames:
                 self.look(shot, (yield from self._latest()), self._flat, told)
@@ -318,15 +318,15 @@ class Walk:
         self.taken.triggered += num
         return told
 
-    def _settle(self, stream: str, num: int) -> Generator[Msg, Any, int]:
+    def _settle(self, stream: str) -> Generator[Msg, Any, int]:
         """See the frames into the file and into the documents, and return how many there are."""
         camera = self.instrument.microscope.camera
         yield from bps.complete(camera, wait=True)
         # Frames without light must not become part of the run.
         yield from check_light(self.instrument)
-        before = int(getattr(camera, "frames_emitted", 0))
+        before = camera.frames_emitted
         yield from bps.collect(camera, name=stream)
-        frames = int(getattr(camera, "frames_emitted", before + num)) - before
+        frames = int(camera.frames_emitted - before)
         self.taken.rows[stream] += frames
         self.taken.written += frames
         now = time.monotonic()

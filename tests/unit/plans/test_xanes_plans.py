@@ -1,0 +1,312 @@
+"""Plans of energy scans by the messages they send: order of motion, light and frames; refusals before the first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from bluesky.utils import Msg
+
+from exitwave.analysis import optics
+from exitwave.devices import FocusCalibration, FocusCalibrationError, FocusPoint, MotionLimitError, SettingError
+from exitwave.devices.microscope import EnergyMove
+from exitwave.devices.monochromator import PitchCalibration
+from exitwave.plans.pure.positions import PlanInputError
+from exitwave.plans.pure.xanes_estimates import Exposed
+from exitwave.plans.xanes import Feedback, calibrate_tracking, dual_energy, imaging, point
+from exitwave.plans.xanes.calibration import lens_offset_um, magnified
+from exitwave.plans.xanes.feedback import parabola_top
+from exitwave.plans.xanes.point import _check_velocity
+
+ENERGIES = [8320.0, 8333.0, 8340.0, 8350.0]
+
+
+class Thing(SimpleNamespace):
+    """Something with a name that messages can speak of."""
+
+    parent = None
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def signal(name: str, value: Any = 0.0) -> Thing:
+    return Thing(name=name, get=lambda: value)
+
+
+class Axis(Thing):
+    def __init__(self, name: str, low: float = -1e4, high: float = 1e4, at: float = 0.0):
+        super().__init__(name=name, limits=(low, high), egu="um", user_setpoint=signal(f"{name}_setpoint", at))
+        self.velocity, self.acceleration = signal(f"{name}_velocity", 1.0), signal(f"{name}_acceleration", 0.1)
+
+    def dotted_name_of(self) -> str:
+        return self.name
+
+    def check_value(self, value: float) -> None:
+        if not self.limits[0] <= value <= self.limits[1]:
+            raise MotionLimitError(f"{self.name}: {value:g} is outside {self.limits}")
+
+
+class Record(Thing):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        made = signal(f"{self.name}_{name}")
+        object.__setattr__(self, name, made)
+        return made
+
+
+class Camera(Record):
+    cam = Record(name="cam")
+    run_audit = Record(name="run_audit")
+    frames_emitted = 0
+    readout_s = 0.01
+    frame_bytes = 2 * 2048**2
+    room_frames = 10_000
+
+    def check_acquisition(self, acquisition: Any) -> None:
+        if acquisition.exposure_s <= 0:
+            raise SettingError("camera: exposure is not positive")
+
+    def check_storage(self, num: int) -> None:
+        if num > self.room_frames:
+            raise OSError(f"camera: {num} frames do not fit")
+
+
+class Mono(Thing):
+    energy_range_kev = (5.0, 14.0)
+
+    def __init__(self) -> None:
+        super().__init__(name="dcm", energy=Axis("dcm_energy"), bragg=Axis("bragg"), gap=Axis("gap"))
+        self.pitch, self.pitch_calibration = Axis("pitch"), PitchCalibration()
+
+    def PseudoPosition(self, energy: float) -> Any:
+        return SimpleNamespace(energy=energy)
+
+    def forward(self, position: Any) -> Any:
+        return SimpleNamespace(
+            bragg=optics.bragg_angle_deg(position.energy), gap=optics.crystal_gap_mm(position.energy)
+        )
+
+    def check_energy(self, energy_kev: float) -> None:
+        if not 5.0 <= energy_kev <= 14.0:
+            raise MotionLimitError(f"dcm.energy: {energy_kev:g} keV is outside [5, 14] keV")
+
+    def pitch_at(self, energy_kev: float) -> float | None:
+        return self.pitch_calibration.at(optics.bragg_angle_deg(energy_kev))
+
+
+class Microscope(Record):
+    keep = "detector"
+
+    def __init__(self) -> None:
+        super().__init__(name="microscope", mono=Mono(), camera=Camera(name="camera"))
+        self.energy_record, self.dose_record = Record(name="energy_record"), Record(name="dose_record")
+        self.spectrum_record = Record(name="spectrum_record")
+        self.sample = Thing(
+            name="sample",
+            x=Axis("x"),
+            y=Axis("y"),
+            z=Axis("z"),
+            theta=Axis("theta"),
+            out_axis="x",
+            out_distance_um=200.0,
+        )
+        self.sample.out_motor = self.sample.x
+        self.zone_plate = Thing(
+            name="zpa", z=Axis("zpa_z"), x=Axis("zpa_x"), y=Axis("zpa_y"), focus=FocusCalibration("zpa")
+        )
+        self.pixel_size, self.energy = signal("pixel_size", 30.0), Thing(name="energy")
+
+    def magnification_now(self) -> float:
+        return 60.0
+
+    def energy_move(self, energy_kev: float, *, beyond: bool = False, magnification: float | None = None) -> EnergyMove:
+        self.mono.check_energy(energy_kev)
+        return EnergyMove(energy_kev, 20.0 + self.zone_plate.focus.correction_mm(energy_kev, beyond=beyond), None, 60.0)
+
+    def energy_targets(self, move: EnergyMove) -> list[tuple[Any, float]]:
+        return [(self.mono.energy, move.energy_kev), (self.zone_plate.z, move.zone_plate_mm)]
+
+    def describe_optics(self) -> dict[str, Any]:
+        return {"zone_plate": "A"}
+
+
+@pytest.fixture
+def instrument() -> Any:
+    shutters = {
+        f"{n}_shutter": Thing(name=n, status=signal(f"{n}_status", "Open")) for n in ("front_end", "photon", "fast")
+    }
+    enable = signal("shaker_enable")
+    return SimpleNamespace(
+        microscope=Microscope(),
+        ring=Record(name="ring"),
+        i0=Record(name="i0"),
+        i1=Record(name="i1"),
+        foil=Thing(name="foil", select=Thing(name="select", enum_strs=("None", "Ni"))),
+        condenser=SimpleNamespace(shaker=SimpleNamespace(enable=enable)),
+        spectra=None,
+        position_compare=None,
+        **shutters,
+    )
+
+
+def messages(plan: Iterator[Msg]) -> list[Msg]:
+    """Run a plan without an engine: every message is answered with None."""
+    sent = []
+    try:
+        while True:
+            sent.append(next(plan))
+    except StopIteration:
+        return sent
+
+
+def told(sent: list[Msg]) -> list[str]:
+    """Return what matters, in order: moves, shutter, triggers, documents."""
+    out = []
+    for msg in sent:
+        name = getattr(msg.obj, "name", "")
+        if msg.command == "set":
+            value = msg.args[0]
+            out.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
+        elif msg.command in ("trigger", "kickoff", "prepare"):
+            out.append(f"{msg.command} {name}")
+        elif msg.command == "collect":
+            out.append(f"collect {msg.kwargs.get('name')}")
+        elif msg.command in ("open_run", "close_run"):
+            out.append(msg.command)
+    return out
+
+
+def test_the_camera_is_armed_once_and_light_is_on_for_frames_only(instrument: Any) -> None:
+    sent = told(messages(imaging(instrument, ENERGIES, None, num_frames=2, num_flats=3, num_darks=0)))
+    assert sent.count("kickoff camera") == 1
+    assert sent.count("trigger camera") == 4 * (2 + 3)
+    lit = False
+    for what in sent:
+        if what.startswith("fast="):
+            lit = what == "fast=open"
+        if what == "trigger camera":
+            assert lit, "a frame without light"
+        if what.startswith(("dcm_energy=", "zpa_z=")) or what == "x=200":
+            assert not lit, f"light on the sample during {what}"
+    energies = [what for what in sent if what.startswith("dcm_energy=")]
+    # One step below the first, so that all are approached from one side; and back where it was at the end.
+    assert energies[:5] == [
+        "dcm_energy=8.31",
+        "dcm_energy=8.32",
+        "dcm_energy=8.333",
+        "dcm_energy=8.34",
+        "dcm_energy=8.35",
+    ]
+    assert sent[-1] == "close_run"
+
+
+def test_axes_leave_before_frames_are_looked_after(instrument: Any) -> None:
+    sent = told(messages(imaging(instrument, ENERGIES, None, num_flats=1, num_darks=0)))
+    first = sent.index("collect primary")
+    assert sent.index("dcm_energy=8.333") < first
+    assert [w for w in sent[:first] if w == "x=200"] == ["x=200"] * 2, "the sample leaves for the next flats meanwhile"
+
+
+def test_a_second_pass_takes_flats_without_the_sample_in_between(instrument: Any) -> None:
+    sent = told(messages(imaging(instrument, ENERGIES, None, flats="pass", num_flats=1, num_darks=0)))
+    collected = [w for w in sent if w.startswith("collect")]
+    assert collected == ["collect primary"] * 4 + ["collect flat"] * 4
+
+
+def test_the_pitch_is_looked_for_at_every_second_energy(instrument: Any) -> None:
+    sent = told(messages(imaging(instrument, ENERGIES, None, flats="none", num_darks=0, feedback=Feedback(every=2))))
+    assert sum(w.startswith("pitch=") for w in sent) == 2 * 6
+    looks = sum(a.startswith("pitch=") and b == "trigger i0" for a, b in itertools.pairwise(sent))
+    assert looks == 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("energies", "more", "message"),
+    [
+        ([8340.0, 8330.0], {}, "out of order"),
+        ([8330.0, 8330.0], {}, "again"),
+        ([4000.0, 4100.0], {}, r"4 keV is outside \[5, 14\]"),
+        (ENERGIES, {"exposure_s": 0.0}, "exposure"),
+        (ENERGIES, {"num_frames": 5000}, "do not fit"),
+        (ENERGIES, {"positions_um": [(2e4, 0.0)]}, "x: 20000 is outside"),
+        (ENERGIES, {"flats": "sometimes"}, "flats: 'sometimes'"),
+        (ENERGIES, {"keep": "nothing"}, "keep"),
+        (ENERGIES, {"exposed": Exposed("NiO", 1.3e10, 400.0, limit_gy=1.0)}, "exceeds the limit"),
+        (41, {"element": "Xx"}, "Xx"),
+        ([8400.0, 8500.0, 8600.0], {"element": "Ni"}, "edge at 8333"),
+    ],
+)
+def test_refused_before_anything_moves(instrument: Any, energies: Any, more: dict[str, Any], message: str) -> None:
+    seen: list[Msg] = []
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        seen.extend(imaging(instrument, energies, **{"element": None, **more}))
+    assert not [m for m in seen if m.command in ("set", "open_run", "stage")]
+    assert "\n" not in str(caught.value)
+
+
+def test_an_energy_outside_of_the_calibration_is_refused(instrument: Any) -> None:
+    focus = instrument.microscope.zone_plate.focus
+    focus.add(FocusPoint(8.2, 0.1, zone_plate="zpa"))
+    focus.add(FocusPoint(8.345, 0.1, zone_plate="zpa"))
+    with pytest.raises(FocusCalibrationError, match=r"8.35 keV lies outside .*8.2 keV, 8.345 keV"):
+        list(imaging(instrument, ENERGIES, None))
+    with pytest.raises(FocusCalibrationError, match="comes from zone plate zpb, not from zpa"):
+        focus.add(FocusPoint(8.4, 0.1, zone_plate="zpb"))
+
+
+def test_a_pair_straddles_its_edge(instrument: Any) -> None:
+    sent = told(messages(dual_energy(instrument, "Ni", below_ev=30.0, above_ev=50.0, num_darks=0)))
+    assert [w for w in sent if w.startswith("dcm_energy=")][1:3] == ["dcm_energy=8.303", "dcm_energy=8.383"]
+    with pytest.raises(PlanInputError, match="below_ev"):
+        list(dual_energy(instrument, "Ni", below_ev=-1.0))
+
+
+def test_a_point_spectrum_reads_both_chambers_at_every_energy(instrument: Any) -> None:
+    sent = told(messages(point(instrument, ENERGIES, None, foil="Ni")))
+    assert sent.count("trigger i0") == sent.count("trigger i1") == 4
+    assert sent.index("foil=Ni") < sent.index("trigger i0")
+    assert "foil=None" in sent
+    with pytest.raises(SettingError, match="no foil 'Xx'"):
+        list(point(instrument, ENERGIES, None, foil="Xx"))
+    with pytest.raises(PlanInputError, match=r"bragg: a sweep at 2 um/s is faster than its 0\.5"):
+        _check_velocity(instrument.microscope.mono.bragg, 2.0, 0.5)
+    with pytest.raises(PlanInputError, match="continuous"):
+        list(point(instrument, ENERGIES, None, mode="continuous", feedback=Feedback(every=1)))
+
+
+def test_tracking_needs_two_energies_that_rise(instrument: Any) -> None:
+    for energies in ([8.2], [8.4, 8.2], [8.2, 8.2]):
+        with pytest.raises(PlanInputError, match="energies_kev"):
+            list(calibrate_tracking(instrument, energies))
+
+
+def test_the_top_of_a_parabola() -> None:
+    places = np.linspace(-16.0, 16.0, 5)
+    assert parabola_top(places, np.exp(-0.5 * ((places - 3.3) / 15.0) ** 2)) == pytest.approx(3.3, abs=1e-6)
+    # No top in the range: the side on which it rises, half a step beyond at most.
+    assert parabola_top(places, np.exp(-0.5 * ((places - 90.0) / 15.0) ** 2)) == pytest.approx(20.0)
+    assert parabola_top(places, np.exp(places / 10.0) ** 2 + np.exp(-places)) in (-16.0, 16.0)
+
+
+def test_a_lens_is_found_where_its_image_says() -> None:
+    # A thin lens at height L, an object on the axis at distance p, M = q/p: the ray through the lens' centre meets the
+    # detector at L (1 + M); an upright picture has it at -L (1 + M), that is -L (1 + 1/M) in units of the object.
+    lens, magnification = 0.3, 60.0
+    seen = -lens * (1 + magnification) / magnification
+    assert lens_offset_um((seen, -seen), magnification) == pytest.approx((lens, -lens))
+
+
+def test_an_enlarged_image_keeps_its_middle() -> None:
+    y, x = np.indices((65, 65), np.float64) - 32.0
+    spot = np.exp(-(x**2 + y**2) / 200.0)
+    enlarged = magnified(spot, 1.25)
+    np.testing.assert_allclose(enlarged, np.exp(-(x**2 + y**2) / 200.0 / 1.25**2), atol=0.003)
