@@ -165,6 +165,7 @@ class Microscope:
         full = Grid.centred(sensor, pitch, x, y)
         return {
             "energy_kev": beam.energy_kev,
+            "bandwidth": beam.bandwidth,
             "pixel_nm": 1e3 * pitch,
             "defocus_um": lens.pupil.defocus_um,
             "column": (place.x_um - full.left_um) / pitch,
@@ -207,7 +208,7 @@ class Microscope:
         blur = imaging.blur_radius_um(pupil, source)
         margin = MARGIN_PX + min(int(blur / grid.pitch_um), 256)
         outlook = _widen(grid, margin, 1)
-        absorption, phase = self._wave(outlook, sample, beam.energy_kev)
+        absorption, phase = self._wave(outlook, sample, beam)
         if float(np.ptp(phase)) == 0.0 and float(np.ptp(absorption)) == 0.0:  # no edge of the specimen in view
             return np.full(grid.shape, math.exp(-2.0 * float(absorption[0, 0])), np.float32)
         if self.optics == "coherent-sum":
@@ -215,7 +216,7 @@ class Microscope:
         fine = 1 if grid.pitch_um * 4.0 * pupil.cutoff_per_um <= 1.05 else 2
         wide = _widen(grid, margin, fine)
         if fine > 1:
-            absorption, phase = self._wave(wide, sample, beam.energy_kev)
+            absorption, phase = self._wave(wide, sample, beam)
         key = (wide.shape, round(wide.pitch_um * 1e7), id(transfer))
         first, second, _ = self._responses.get(key, lambda: _responses(transfer, wide))
         image = imaging.transfer_image(absorption, phase, first, second)
@@ -236,7 +237,7 @@ class Microscope:
                     (min(tile, grid.shape[0] - row), min(tile, grid.shape[1] - col)),
                 )
                 wide = _widen(part, margin, fine)
-                absorption, phase = self._wave(wide, sample, beam.energy_kev)
+                absorption, phase = self._wave(wide, sample, beam)
                 wave = np.exp(-absorption) * np.exp(np.complex64(-1j) * phase)
                 image = imaging.coherent_sum_image(wave.astype(np.complex64), wide.pitch_um, pupil, source)
                 out[row : row + part.shape[0], col : col + part.shape[1]] = _crop_and_bin(
@@ -244,7 +245,7 @@ class Microscope:
                 )
         return out
 
-    def _wave(self, grid: Grid, sample: SampleState, energy_kev: float) -> tuple[Image, Image]:
+    def _wave(self, grid: Grid, sample: SampleState, beam: BeamState) -> tuple[Image, Image]:
         """Absorption and phase of the specimen on a grid of the optical axis."""
         stage = Grid(
             grid.left_um - sample.x_um,
@@ -255,7 +256,7 @@ class Microscope:
         )
         key = (stage, round(sample.theta_deg, 5))
         layers = self._layers.get(key, lambda: self._specimen.layers(stage, sample.theta_deg))
-        return exit_wave(layers, energy_kev, grid.shape)
+        return exit_wave(layers, beam.energy_kev, grid.shape, beam.bandwidth)
 
     def _field(self, grid: Grid, beam: BeamState, t: float) -> Image:
         """Flux density at the specimen per photon in the spot (1/um2)."""

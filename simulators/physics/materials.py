@@ -26,8 +26,8 @@ class Material:
     formula: str
     density_g_cm3: float
 
-    def delta_beta(self, energy_kev: float) -> tuple[float, float]:
-        """Refractive index decrement and absorption index at ``energy_kev``."""
+    def delta_beta(self, energy_kev: float, bandwidth: float = 0.0) -> tuple[float, float]:
+        """Refractive index decrement and absorption index at ``energy_kev``; smooth enough for any bandwidth."""
         return _delta_beta(self.formula, self.density_g_cm3, round(energy_kev, 5))
 
     def attenuation_per_um(self, energy_kev: float, kind: str = "total") -> float:

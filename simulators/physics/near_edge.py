@@ -25,7 +25,7 @@ from exitwave.simulators.physics.constants import (
     ELEMENTARY_CHARGE_C,
     HC_KEV_NM,
     REDUCED_PLANCK_J_S,
-    wavelength_nm,
+    SIGMA_PER_FWHM,
 )
 from exitwave.simulators.physics.kramers_kronig import dispersion
 from exitwave.simulators.physics.materials import Material
@@ -37,6 +37,7 @@ MODEL_EV = (-60.0, 300.0)
 TABLE_EV = (-160.0, 600.0)
 """From the tabulated edge: outside there is nothing but the table."""
 _NODE_EV = 0.2
+_BAND_POINTS = 7
 _ONSET_PER_ANGSTROM = 2.5
 _K2_PER_EV = 2.0 * ELECTRON_MASS_KG * ELEMENTARY_CHARGE_C / REDUCED_PLANCK_J_S**2 * 1e-20
 """Square of the photo-electron's wave number (1/angstrom2) per eV."""
@@ -187,9 +188,15 @@ class StatedMaterial(Material):
 
     states: tuple[Standard, ...] = ()
 
-    def delta_beta(self, energy_kev: float) -> tuple[float, float]:
-        """Refractive index decrement and absorption index (photo-absorption) at ``energy_kev``."""
-        return _stated(self, round(energy_kev, 6))
+    def delta_beta(self, energy_kev: float, bandwidth: float = 0.0) -> tuple[float, float]:
+        """Refractive index decrement and absorption index (photo-absorption), means over the beam's spectrum.
+
+        Parameters
+        ----------
+        energy_kev, bandwidth
+            Energy (keV), and full width at half height of a Gaussian as part of it.
+        """
+        return _stated(self, round(energy_kev, 6), round(bandwidth, 7))
 
     def photo_cm2_g(self, energy_ev: Floats) -> Floats:
         """Return the photo-absorption per mass, sum_j n_j 2 r_e lambda f''_j (cm2/g).
@@ -212,13 +219,15 @@ class StatedMaterial(Material):
 
 
 @lru_cache(maxsize=4096)
-def _stated(material: StatedMaterial, energy_kev: float) -> tuple[float, float]:
-    delta, beta = materials.table_delta_beta(material.formula, material.density_g_cm3, energy_kev)
-    scale = ELECTRON_RADIUS_NM * wavelength_nm(energy_kev) ** 2 / (2.0 * math.pi)
-    energy = np.array([1e3 * energy_kev])
+def _stated(material: StatedMaterial, energy_kev: float, bandwidth: float) -> tuple[float, float]:
+    places, weights = np.polynomial.hermite_e.hermegauss(_BAND_POINTS if bandwidth > 0.0 else 1)
+    energies = energy_kev * (1.0 + places * SIGMA_PER_FWHM * bandwidth)
+    density = material.density_g_cm3
+    table = np.array([materials.table_delta_beta(material.formula, density, round(float(e), 6)) for e in energies])
+    scale = ELECTRON_RADIUS_NM * (HC_KEV_NM / energies) ** 2 / (2.0 * math.pi)
     for standard in material.states:
-        per_nm3 = materials.atoms_per_nm3(material.formula, material.density_g_cm3, standard.element)
-        real, imaginary = standard.change(energy)
-        delta += scale * per_nm3 * float(real[0])
-        beta += scale * per_nm3 * float(imaginary[0])
-    return delta, beta
+        per_nm3 = materials.atoms_per_nm3(material.formula, density, standard.element)
+        for column, change in enumerate(standard.change(1e3 * energies)):
+            table[:, column] += per_nm3 * scale * change
+    delta, beta = weights @ table / weights.sum()
+    return float(delta), float(beta)
