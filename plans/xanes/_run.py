@@ -91,7 +91,7 @@ def run_scan(
         shortest_s = min(work.exposures_s)
         yield from bps.mv(instrument.i0.integration_time, min(max(0.9 * shortest_s, 0.01), 1.0))
         if body is None:
-            yield from walk.go(work)
+            yield from walk.take(work)
         else:
             yield from body(walk)
 

@@ -17,6 +17,7 @@ from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.xanes import Shot, Visit, XanesScan
 from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy
 from exitwave.plans.stubs import (
+    FrameLossError,
     check_light,
     close_shutter,
     count_beam,
@@ -34,6 +35,7 @@ Look = Callable[[Shot, Image, Image | None, Mapping[str, float]], None]
 BEAM_S = 10.0
 REVERSAL_EV = 10.0
 UNKNOWN = -1.0
+RETAKES = 3
 
 
 def out_target(sample: Any, home_um: float) -> float:
@@ -99,7 +101,7 @@ class Taken:
     rows : dict
         Rows of each stream so far.
     shots : dict
-        Frames by number of the shot.
+        Frames by number of the shot, of the fullest taking.
     """
 
     asked: tuple[int, ...]
@@ -109,10 +111,6 @@ class Taken:
     written: int = 0
     exposed_s: float = 0.0
     dose_gy: float = 0.0
-
-    def missing(self, num_frames: int) -> list[int]:
-        """Return the shots that lack frames."""
-        return [index for index in self.asked if self.shots.get(index, 0) < num_frames]
 
 
 @dataclass
@@ -146,10 +144,35 @@ class Walk:
 
     # -- the way ----------------------------------------------------------------------------------------------
 
+    def take(self, work: XanesScan, *, darks: bool = True) -> MsgGenerator[None]:
+        """Take a scan or a part of it, and again what was lost between camera and file.
+
+        Raises
+        ------
+        FrameLossError
+            Frames are still missing after the retakes.
+        """
+        yield from self.go(work, darks=darks)
+        for _ in range(RETAKES):
+            missing = self._missing(work)
+            if not missing:
+                return
+            yield from self.go(work.part(missing), darks=False)
+        if missing := self._missing(work):
+            camera = self.instrument.microscope.camera
+            raise FrameLossError(
+                f"{camera.name}: {len(missing)} of {len(list(work.shots()))} shots lack frames after {RETAKES} "
+                f"retakes, the first is number {missing[0]}; look at the file plugin's queue, then resume the run"
+            )
+
+    def _missing(self, work: XanesScan) -> list[int]:
+        return [shot.index for shot in work.shots() if self.taken.shots.get(shot.index, 0) < work.num_frames]
+
     def go(self, work: XanesScan, *, darks: bool = True) -> MsgGenerator[None]:
         """Take darks, then every visit of a scan or of a part of it."""
         yield from wait_for_beam(self.instrument)
         yield from count_beam(self.instrument)
+        self._beam_s = time.monotonic()
         visits = work.visits()
         if darks and work.num_darks:
             for exposure_s in sorted({visit.exposure_s for visit in visits}):
@@ -210,7 +233,7 @@ class Walk:
             if last:
                 yield from self._start_next(visit, following)
             frames = yield from self._settle("primary")
-            self.taken.shots[shot.index] = self.taken.shots.get(shot.index, 0) + frames
+            self.taken.shots[shot.index] = max(self.taken.shots.get(shot.index, 0), frames)
             if self.look is not None and frames:
                 self.look(shot, (yield from self._latest()), self._flat, told)
             yield from self._record(visit, shot, told, frames, flats)

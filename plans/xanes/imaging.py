@@ -125,7 +125,7 @@ def imaging(
     PlanInputError, EnergyListError, OutOfRangeError, SettingError, StorageSpaceError, MotionLimitError,
     FocusCalibrationError
         Before anything moves, when the request can't be met.
-    BeamLostError, ShutterError
+    BeamLostError, ShutterError, FrameLossError
         Meanwhile; `resume` takes the rest.
     """
     listed = isinstance(energies, Mapping)
@@ -187,7 +187,7 @@ def imaging(
 
 def _refine(walk: Walk, work: XanesScan, adaptive: Adaptive, seen: dict[float, float]) -> MsgGenerator[None]:
     """Take the list, then energies between, until nothing changes much from one to the next."""
-    yield from walk.go(work)
+    yield from walk.take(work)
     whole, left = work, adaptive.most_energies
     for _ in range(adaptive.rounds):
         energies = sorted(seen)
@@ -202,7 +202,7 @@ def _refine(walk: Walk, work: XanesScan, adaptive: Adaptive, seen: dict[float, f
         left -= len(added)
         whole = whole.with_energies(added)
         walk.taken.asked += tuple(shot.index for shot in whole.shots())
-        yield from walk.go(whole, darks=False)
+        yield from walk.take(whole, darks=False)
 
 
 def two_energies(element: str, edge: str, below_ev: float, above_ev: float) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from exitwave.devices.microscope import EnergyMove
 from exitwave.devices.monochromator import PitchCalibration
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.xanes_estimates import Exposed
+from exitwave.plans.stubs import FrameLossError
 from exitwave.plans.xanes import Feedback, calibrate_tracking, dual_energy, imaging, point
 from exitwave.plans.xanes.calibration import lens_offset_um, magnified
 from exitwave.plans.xanes.feedback import parabola_top
@@ -66,10 +67,16 @@ class Record(Thing):
 class Camera(Record):
     cam = Record(name="cam")
     run_audit = Record(name="run_audit")
-    frames_emitted = 0
+    per_look = 100
     readout_s = 0.01
     frame_bytes = 2 * 2048**2
     room_frames = 10_000
+
+    @property
+    def frames_emitted(self) -> int:
+        """Return more each time: every collect brings frames, and enough of them."""
+        object.__setattr__(self, "_emitted", self.__dict__.get("_emitted", 0) + self.per_look)
+        return int(self.__dict__["_emitted"])
 
     def check_acquisition(self, acquisition: Any) -> None:
         if acquisition.exposure_s <= 0:
@@ -214,6 +221,13 @@ def test_axes_leave_before_frames_are_looked_after(instrument: Any) -> None:
     first = sent.index("collect primary")
     assert sent.index("dcm_energy=8.333") < first
     assert [w for w in sent[:first] if w == "x=200"] == ["x=200"] * 2, "the sample leaves for the next flats meanwhile"
+
+
+def test_what_was_lost_is_taken_again_and_then_named(instrument: Any) -> None:
+    instrument.microscope.camera.per_look = 1
+    sent: list[Msg] = []
+    with pytest.raises(FrameLossError, match="4 of 4 shots lack frames after 3 retakes, the first is number 0"):
+        sent.extend(imaging(instrument, ENERGIES, None, flats="none", num_frames=2, num_darks=0))
 
 
 def test_a_second_pass_takes_flats_without_the_sample_in_between(instrument: Any) -> None:
