@@ -1,0 +1,175 @@
+"""One stack of energies out of several runs, from the journal and files alone; and the dose ledger."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from event_model import compose_run, compose_stream_resource
+
+from exitwave.plans.pure.xanes import XanesScan
+from exitwave.profiles.storage import DataFolder, DoseLedger, NoXanesError, XanesFinder, data_folder, open_xanes
+from exitwave.profiles.storage.journal import Journal
+
+SHAPE = (4, 6)
+EPOCH_S = 631152000.0
+BASE = "/entry/instrument/NDAttributes"
+NAMES = {"timestamp": "NDArrayTimeStamp", "ring_current": "SR_Current"}
+RECORD = "microscope_energy_record"
+WORK = XanesScan((8320.0, 8340.0, 8360.0), (1.0, 1.0, 2.0), num_frames=2, num_flats=1, num_darks=1, flats="each")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    return data_folder(tmp_path).prepare(needed_mib=1)
+
+
+def record(
+    data: DataFolder,
+    work: XanesScan,
+    shots: list[dict[str, Any]],
+    *,
+    time_s: float,
+    ring: float = 200.0,
+    **start: Any,
+) -> str:
+    """Journal a run: a frame of the sample has 100 + 10 shot, its flat 1000 + shot, a dark its number."""
+    journal = Journal(data.journal)
+    run = compose_run(
+        uid=str(uuid.uuid4()),
+        time=time_s,
+        metadata={
+            "camera": "cam",
+            "xanes": work.describe(),
+            "energy_record": RECORD,
+            "beam_monitor": {"intensity": "i0_current", "ring": "ring_current"},
+            **start,
+        },
+    )
+    journal("start", run.start_doc)
+    beam = run.compose_descriptor(
+        name="beam",
+        data_keys={key: {"source": "s", "dtype": "number", "shape": []} for key in ("i0_current", "ring_current")},
+    )
+    journal("descriptor", beam.descriptor_doc)
+    journal("event", beam.compose_event(data={"i0_current": 1e-9, "ring_current": 200.0}, timestamps={
+        "i0_current": time_s, "ring_current": time_s}))  # fmt: skip
+    values: dict[str, list[int]] = {"dark": list(range(len({s["exposure"] for s in shots}))), "flat": [], "primary": []}
+    events = []
+    for shot in shots:
+        frames, flats = shot.pop("frames", work.num_frames), 1
+        events.append(
+            {
+                "readback": shot["setpoint"] + 1e-6, "zone_plate_z": 20.0, "pixel": 50.0, "pitch": 1.0, "ring": ring,
+                "x": 0.0, "y": 0.0, "theta": 0.0, "repeat_number": 0, "place": 0, **shot,
+                "first_frame": len(values["primary"]), "num_frames": frames,
+                "first_flat": len(values["flat"]), "num_flats": flats,
+            }
+        )  # fmt: skip
+        values["primary"] += [100 + 10 * shot["shot"]] * frames
+        values["flat"] += [1000 + shot["shot"]]
+    for stream, pixels in values.items():
+        if not pixels:
+            continue
+        path = data.frames / f"{uuid.uuid4()}.h5"
+        with h5py.File(path, "w", libver="latest") as file:
+            file["/entry/data/data"] = np.stack([np.full(SHAPE, value, np.uint16) for value in pixels])
+            file[f"{BASE}/NDArrayTimeStamp"] = time_s - EPOCH_S + np.arange(len(pixels), dtype=np.float64)
+            file[f"{BASE}/SR_Current"] = np.full(len(pixels), ring)
+        spec: dict[str, Any] = {"cam": {"source": "s", "dtype": "array", "shape": [*SHAPE], "external": "STREAM:"}}
+        spec |= {f"cam_{n}": {"source": "s", "dtype": "number", "shape": [], "external": "STREAM:"} for n in NAMES}
+        descriptor = run.compose_descriptor(name=stream, data_keys=spec).descriptor_doc
+        journal("descriptor", descriptor)
+        for key, dataset in [("cam", "/entry/data/data"), *((f"cam_{n}", f"{BASE}/{a}") for n, a in NAMES.items())]:
+            resource = compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{path}",
+                data_key=key,
+                parameters={"dataset": dataset, "chunk_shape": (1,)},
+            )
+            journal("stream_resource", {**resource.stream_resource_doc, "run_start": run.start_doc["uid"]})
+            span = {"start": 0, "stop": len(pixels)}
+            numbered = {"start": 1, "stop": len(pixels) + 1}
+            journal(
+                "stream_datum", resource.compose_stream_datum(indices=span, seq_nums=numbered, descriptor=descriptor)
+            )
+    told = run.compose_descriptor(
+        name="energy",
+        data_keys={f"{RECORD}_{key}": {"source": "s", "dtype": "number", "shape": []} for key in events[0]},
+    )
+    journal("descriptor", told.descriptor_doc)
+    for event in events:
+        named = {f"{RECORD}_{key}": value for key, value in event.items()}
+        journal("event", told.compose_event(data=named, timestamps=dict.fromkeys(named, time_s)))
+    journal("stop", run.compose_stop())
+    journal.close()
+    return str(run.start_doc["uid"])
+
+
+def shot(index: int, setpoint: float, i0: float = 1e-9, exposure: float = 1.0, **more: Any) -> dict[str, Any]:
+    return {"shot": index, "setpoint": setpoint, "i0": i0, "exposure": exposure, **more}
+
+
+def test_runs_that_resume_are_one_stack_by_energy(data: DataFolder) -> None:
+    first = record(data, WORK, [shot(0, 8.32), shot(1, 8.34, frames=1)], time_s=1.7e9)
+    second = record(
+        data, WORK.part([1, 2]), [shot(1, 8.34, i0=3e-9), shot(2, 8.36, exposure=2.0)], time_s=1.7e9 + 50, resumes=first
+    )
+    with open_xanes(first, data=data) as stack:
+        assert stack.complete
+        assert [run.uid for run in stack.runs] == [first, second]
+        assert [point.shot for point in stack.points] == [0, 1, 2]
+        np.testing.assert_allclose(stack.energies_kev, [8.320001, 8.340001, 8.360001])
+        assert [float(stack.image(k).mean()) for k in range(3)] == [100.0, 110.0, 120.0]
+        assert stack.points[1].beam_intensity == 3e-9, "the taking with all of its frames counts"
+        assert len(stack.frames(1)) == 2
+        # the dark of the second exposure is the second run's second
+        assert float(np.mean(stack.dark(2))) == 1.0  # type: ignore[arg-type]
+        assert stack.pixel_nm.tolist() == [50.0] * 3
+
+
+def test_flats_are_those_of_the_energy_and_follow_the_ion_chamber(data: DataFolder) -> None:
+    uid = record(data, WORK, [shot(0, 8.32), shot(1, 8.34), shot(2, 8.36)], time_s=1.7e9)
+    with open_xanes(uid, data=data) as stack:
+        assert [float(np.mean(stack.flat(k))) for k in range(3)] == [1000.0, 1001.0, 1002.0]  # type: ignore[arg-type]
+
+
+def test_frames_without_light_are_missing(data: DataFolder) -> None:
+    uid = record(data, WORK, [shot(0, 8.32)], time_s=1.7e9, ring=5.0)
+    finder = XanesFinder(data)
+    progress = finder.progress(uid)
+    assert progress.missing == (0, 1, 2)
+    assert finder.newest("energy_calibration") is None
+
+
+def test_a_run_that_is_no_scan_is_named(data: DataFolder) -> None:
+    journal = Journal(data.journal)
+    run = compose_run(uid=str(uuid.uuid4()), time=1.7e9, metadata={"plan_name": "count"})
+    journal("start", run.start_doc)
+    journal("stop", run.compose_stop())
+    journal.close()
+    with pytest.raises(NoXanesError, match="no scan of energies"):
+        open_xanes(str(run.start_doc["uid"]), data=data)
+
+
+def test_the_ledger_sums_what_a_sample_took(data: DataFolder) -> None:
+    ledger = DoseLedger(data)
+    for sample, dose in (("a", 5.0), ("a", 7.0), ("b", -1.0)):
+        run = compose_run(metadata={"sample": {"name": sample}, "exposed": {"material": "NiO"}})
+        ledger("start", run.start_doc)
+        keys = [f"microscope_dose_record_{name}" for name in ("dose", "exposed")]
+        bundle = run.compose_descriptor(
+            name="dose", data_keys={key: {"source": "s", "dtype": "number", "shape": []} for key in keys}
+        )
+        ledger("descriptor", bundle.descriptor_doc)
+        ledger(
+            "event",
+            bundle.compose_event(data=dict(zip(keys, (dose, 1.5), strict=True)), timestamps=dict.fromkeys(keys, 0.0)),
+        )
+    assert ledger.total_gy("a") == 12.0
+    assert DoseLedger(data).entries("b")[0]["dose_gy"] is None
+    assert DoseLedger(data).entries("b")[0]["exposed_s"] == 1.5
