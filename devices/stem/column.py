@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 from ophyd import Component as Cpt
-from ophyd import Device, EpicsSignalRO, Signal
+from ophyd import Device, EpicsSignalRO
 from ophyd import EpicsSignalWithRBV as SignalWithReadback
 
 from exitwave.devices.errors import SettingError
+from exitwave.devices.stem.findings import FocusResult
 
-__all__ = ["ElectronColumn", "FocusResult"]
+__all__ = ["ElectronColumn"]
 
 _DEFOCUS_LIMIT_NM = 10000.0
-
-
-class FocusResult(Device):
-    """What a focus series found; set by the plan."""
-
-    defocus = Cpt(Signal, value=math.nan, kind="normal", doc="Setting in focus, nm")
-    defocus_sd = Cpt(Signal, value=math.nan, kind="normal", doc="Its standard deviation, nm")
-    sharpness = Cpt(Signal, value=math.nan, kind="normal", doc="Of the frame just taken")
 
 
 class ElectronColumn(Device):

@@ -2,13 +2,67 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
 from ophyd import Component as Cpt
 from ophyd import EpicsSignalWithRBV
 
 from exitwave.devices.camera import Camera
-from exitwave.devices.frames import FrameColumn
+from exitwave.devices.frames import ATTRIBUTES_PATH, LatestFrame
 
-__all__ = ["HaadfCamera"]
+__all__ = ["HaadfCamera", "ScanFrame"]
+
+_UNKNOWN = math.nan
+
+
+@dataclass(frozen=True)
+class ScanFrame:
+    """A frame of the scan and what the server wrote with it.
+
+    Attributes
+    ----------
+    number : int
+        In its file, from 0.
+    image : float32 array (rows, columns)
+    shift_x_nm, shift_y_nm : float
+        Beam shift with which it was scanned.
+    dose_e_a2 : float
+        Accumulated at its end.
+    """
+
+    number: int
+    image: np.ndarray
+    shift_x_nm: float
+    shift_y_nm: float
+    dose_e_a2: float
+
+
+class NewestFrame(LatestFrame):
+    """The newest frame of the scan with its numbers, as `ScanFrame`; None before the first. Never part of an event."""
+
+    def get(self, **kwargs: Any) -> ScanFrame | None:  # type: ignore[override]
+        """Read it from the file that is being written."""
+        camera = self.parent
+        if not camera.get_index():
+            return None
+        path = camera.hdf.full_file_name.get()
+        with h5py.File(path, "r", libver="latest", swmr=True, locking=False) as file:
+            images = file["/entry/data/data"]
+            columns = [self._column(file, key) for key in ("shift_x", "shift_y", "dose")]
+            # Images are flushed before or after what belongs to them.
+            count = min(images.shape[0], *(column.shape[0] for column in columns if column is not None))
+            if not count:
+                return None
+            values = [_UNKNOWN if column is None else float(column[count - 1]) for column in columns]
+            return ScanFrame(count - 1, np.asarray(images[count - 1], np.float32), *values)
+
+    def _column(self, file: h5py.File, key: str) -> Any:
+        attribute = self.parent.attributes.get(key)
+        return None if attribute is None else file.get(f"{ATTRIBUTES_PATH}/{attribute}")
 
 
 class HaadfCamera(Camera):
@@ -22,9 +76,16 @@ class HaadfCamera(Camera):
     offset = Cpt(EpicsSignalWithRBV, "Offset", kind="config", doc="Of the amplifier")
     inner_angle = Cpt(EpicsSignalWithRBV, "InnerAngle", kind="config", doc="mrad")
     outer_angle = Cpt(EpicsSignalWithRBV, "OuterAngle", kind="config", doc="mrad")
-    frame_doses = Cpt(FrameColumn, key="dose", kind="omitted", doc="Accumulated at the end of each frame, e/A2")
-    frame_shifts_x = Cpt(FrameColumn, key="shift_x", kind="omitted", doc="Beam shift of each frame, nm")
-    frame_shifts_y = Cpt(FrameColumn, key="shift_y", kind="omitted", doc="Beam shift of each frame, nm")
+    newest = Cpt(NewestFrame, kind="omitted", doc="Newest frame in the file, with dose and beam shift")
+
+    def check_room(self, num_frames: int, shape: tuple[int, int]) -> None:
+        """Refuse a folder that can't be written, or without room for frames of a size that is not set yet.
+
+        Raises
+        ------
+        StorageSpaceError
+        """
+        self.check_storage(math.ceil(num_frames * 2 * shape[0] * shape[1] / max(self.frame_bytes, 1)))
 
     @property
     def frame_shape(self) -> tuple[int, int]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ophyd import Component as Cpt
-from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV, Signal
+from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV
 
 from exitwave.devices.errors import SettingError
 from exitwave.devices.status import FirstStatus
 from exitwave.devices.stem.errors import ScanError
+from exitwave.devices.stem.findings import FrameRecord, ScanSummary
 
-__all__ = ["FrameRecord", "ScanGenerator", "ScanSettings"]
+__all__ = ["ScanGenerator", "ScanSettings"]
 
 _SIZES = (8, 4096)
 
@@ -70,32 +71,6 @@ class ScanSettings:
         """Time of a frame, waits for the mains (50 Hz) included."""
         line = 1e-6 * (self.shape[1] * self.dwell_us + self.flyback_us)
         return self.shape[0] * (math.ceil(line * 50.0 - 1e-9) / 50.0 if self.line_sync else line)
-
-
-class FrameRecord(Device):
-    """What a plan found in the newest frame; soft signals that it sets."""
-
-    frame = Cpt(Signal, value=-1, kind="normal", doc="Number of the frame in its scan, from 0")
-    drift_x = Cpt(Signal, value=math.nan, kind="normal", doc="Specimen against the first frame, nm, along the lines")
-    drift_y = Cpt(Signal, value=math.nan, kind="normal", doc="Likewise across them")
-    drift_sd = Cpt(Signal, value=math.nan, kind="normal", doc="Standard deviation of either, nm")
-    shift_x = Cpt(Signal, value=math.nan, kind="normal", doc="Beam shift of this frame, nm")
-    shift_y = Cpt(Signal, value=math.nan, kind="normal", doc="Beam shift of this frame, nm")
-    dose = Cpt(Signal, value=math.nan, kind="normal", doc="Accumulated at the frame's end, e/A2")
-    dose_rate = Cpt(Signal, value=math.nan, kind="normal", doc="Of this frame, e/A2/s")
-    fwhm_se = Cpt(Signal, value=math.nan, kind="normal", doc="Standard error of a column's width so far, pm")
-
-
-class ScanSummary(Device):
-    """How a scan ended; set by the plan."""
-
-    asked = Cpt(Signal, value=0, kind="normal", doc="Frames asked for")
-    taken = Cpt(Signal, value=0, kind="normal", doc="Complete frames in the file")
-    events = Cpt(Signal, value=0, kind="normal", doc="X-ray events in the file")
-    reason = Cpt(Signal, value="", kind="normal", doc="complete, dose limit, precision, stopped")
-    dose = Cpt(Signal, value=math.nan, kind="normal", doc="Accumulated after the beam was blanked, e/A2")
-    dose_limit = Cpt(Signal, value=0.0, kind="normal", doc="e/A2, 0 for none")
-    precision = Cpt(Signal, value=math.nan, kind="normal", doc="Standard error of a column's width, pm")
 
 
 class ScanGenerator(Device):
