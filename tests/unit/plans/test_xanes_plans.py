@@ -26,16 +26,16 @@ from exitwave.plans.xanes.point import _check_velocity
 ENERGIES = [8320.0, 8333.0, 8340.0, 8350.0]
 
 
-class Thing(SimpleNamespace):
+class Thing:
     """Something with a name that messages can speak of."""
 
     parent = None
 
-    def __hash__(self) -> int:
-        return id(self)
+    def __init__(self, **attributes: Any):
+        vars(self).update(attributes)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
 
 
 def signal(name: str, value: Any = 0.0) -> Thing:
@@ -126,7 +126,7 @@ class Microscope(Record):
             out_axis="x",
             out_distance_um=200.0,
         )
-        self.sample.out_motor = self.sample.x
+        vars(self.sample)["out_motor"] = axes["x"]
         self.zone_plate = Thing(
             name="zpa", z=Axis("zpa_z"), x=Axis("zpa_x"), y=Axis("zpa_y"), focus=FocusCalibration("zpa")
         )

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from event_model import compose_run, compose_stream_resource
+from event_model import StreamRange, compose_run, compose_stream_resource
 
 from exitwave.plans.pure.xanes import XanesScan
 from exitwave.profiles.storage import DataFolder, DoseLedger, NoXanesError, XanesFinder, data_folder, open_xanes
@@ -92,8 +92,8 @@ def record(
                 parameters={"dataset": dataset, "chunk_shape": (1,)},
             )
             journal("stream_resource", {**resource.stream_resource_doc, "run_start": run.start_doc["uid"]})
-            span = {"start": 0, "stop": len(pixels)}
-            numbered = {"start": 1, "stop": len(pixels) + 1}
+            span: StreamRange = {"start": 0, "stop": len(pixels)}
+            numbered: StreamRange = {"start": 1, "stop": len(pixels) + 1}
             journal(
                 "stream_datum", resource.compose_stream_datum(indices=span, seq_nums=numbered, descriptor=descriptor)
             )
