@@ -126,7 +126,7 @@ class Microscope(Record):
             out_axis="x",
             out_distance_um=200.0,
         )
-        vars(self.sample)["out_motor"] = axes["x"]
+        vars(self.sample)["out_motor"] = self.sample.x
         self.zone_plate = Thing(
             name="zpa", z=Axis("zpa_z"), x=Axis("zpa_x"), y=Axis("zpa_y"), focus=FocusCalibration("zpa")
         )
