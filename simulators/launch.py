@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--specimen",
         help="name of a specimen; of bl18b: siemens-star, gold-particles, "
-        "sphere, knife-edge, step-wedge, none, ncm-pristine[+fiducials][:SEED], ncm-cycled[+fiducials][:SEED], memory "
+        "sphere, knife-edge, step-wedge, none, ncm-pristine[+fiducials][:SEED], ncm-cycled[+fiducials][:SEED], "
+        "film-Ni2+ (an oxide of a standard), memory "
         "(frames that cost nothing), or a phantom file",
     )
     parser.add_argument("--mode", default="first-principles", help="titan-g2, arm300f: what X-ray images follow")

@@ -14,6 +14,7 @@ import numpy as np
 from exitwave.simulators.bl18b.ncm import LABELS, STATES, NcmParticle, ncm_particle
 from exitwave.simulators.physics.bodies import Body, Cylinder, Difference, Ellipsoid, Intersection, box, slab, sphere
 from exitwave.simulators.physics.materials import GLASS, GOLD, Material, k_edge_kev
+from exitwave.simulators.physics.near_edge import StatedMaterial
 from exitwave.simulators.physics.specimen import BodySpecimen, NoSpecimen, Specimen
 from exitwave.simulators.physics.standards import STANDARDS
 from exitwave.simulators.physics.star import SiemensStar
@@ -63,6 +64,24 @@ def step_wedge() -> BodySpecimen:
         (box((3.0 * (n - 2), 0.0, 0.1 * (n + 1)), (3.0, 12.0, 0.2 * (n + 1))), GOLD) for n in range(5)
     ]
     return BodySpecimen("step-wedge", tuple(steps))
+
+
+OXIDES = {
+    "Ni2+": ("NiO", 6.67), "Ni3+": ("LiNiO2", 4.78), "Ni4+": ("NiO2", 4.8),
+    "Mn2+": ("MnO", 5.37), "Mn3+": ("Mn2O3", 4.5), "Mn4+": ("MnO2", 5.03),
+    "Fe2+": ("FeO", 5.74), "Fe3+": ("Fe2O3", 5.24),
+    "Co2+": ("CoO", 6.44), "Co3+": ("LiCoO2", 5.05),
+}  # fmt: skip
+"""Formula and density (g/cm3) of an oxide for each standard."""
+_FILM = re.compile(r"film-([A-Z][a-z]?\d\+)")
+_FILM_UM = (40.0, 40.0, 3.0)
+
+
+def film(standard: str) -> BodySpecimen:
+    """Return an even film of 3 um, 40 um wide and high, of the oxide of a standard: its reference spectrum."""
+    formula, density = OXIDES[standard]
+    material = StatedMaterial(formula, density, (STANDARDS[standard],))
+    return BodySpecimen(f"film-{standard}", ((box((0.0, 0.0, 0.0), _FILM_UM), material),))
 
 
 NAMED: dict[str, Callable[[], Specimen]] = {
@@ -160,10 +179,13 @@ def specimen(name_or_path: str | Path) -> Specimen:
     particle = ncm_named(str(name_or_path))
     if particle is not None:
         return particle.specimen()
+    of_oxide = _FILM.fullmatch(str(name_or_path))
+    if of_oxide is not None and of_oxide[1] in OXIDES:
+        return film(of_oxide[1])
     path = Path(name_or_path)
     if not path.is_file():
         raise UnknownSpecimenError(
             f"specimen {str(name_or_path)!r}: give one of {', '.join(NAMED)}, ncm-pristine[+fiducials][:SEED], "
-            "ncm-cycled[+fiducials][:SEED], or a .npy/.h5 file"
+            f"ncm-cycled[+fiducials][:SEED], film-STATE with one of {', '.join(OXIDES)}, or a .npy/.h5 file"
         )
     return load_voxels(path)

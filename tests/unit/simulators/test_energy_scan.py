@@ -9,13 +9,14 @@ import pytest
 
 from exitwave.simulators.bl18b.ncm import MATRIX_G_CM3, STATES, ncm_particle
 from exitwave.simulators.bl18b.rest import Rest, focus_mm
+from exitwave.simulators.bl18b.specimens import UnknownSpecimenError, specimen
 from exitwave.simulators.bl18b.truth import TrueZonePlate, Truth
 from exitwave.simulators.bl18b.world import World
 from exitwave.simulators.physics.constants import SIGMA_PER_FWHM
 from exitwave.simulators.physics.materials import NMC622
 from exitwave.simulators.physics.near_edge import StatedMaterial
 from exitwave.simulators.physics.specimen import Grid
-from exitwave.simulators.physics.standards import NICKEL
+from exitwave.simulators.physics.standards import NICKEL, STANDARDS
 
 MIDDLE = (slice(960, 1088), slice(960, 1088))
 
@@ -24,10 +25,10 @@ def at(energy_kev):
     return Rest(energy_kev, ZPA_Z=focus_mm(20.164 * energy_kev / 8.0))
 
 
-def depth(specimen, energy_kev):
+def depth(name, energy_kev):
     """Mean -ln(T) of the middle of the field."""
     rest = at(energy_kev)
-    images = [World(rest, Truth.nominal(), specimen=s).photons_per_s("HR1", MIDDLE, 0.0) for s in (specimen, "none")]
+    images = [World(rest, Truth.nominal(), specimen=s).photons_per_s("HR1", MIDDLE, 0.0) for s in (name, "none")]
     return float(-np.log(images[0] / images[1]).mean())
 
 
@@ -108,3 +109,26 @@ def test_the_lens_runs_out_sideways_as_it_follows():
     # the picture of the origin moves against the lens, by 1 + 1 / M on the specimen's scale
     stretch = 1.0 + 1.0 / World(at(8.4), straight, specimen="none").magnification("HR1", 0.0)
     assert moved == pytest.approx(-np.array([0.2, -0.1]) * along * stretch, rel=0.02)
+
+
+def test_a_film_of_an_oxide_gives_its_standard():
+    energies_ev = np.array([8300.0, 8340.2, 8347.7, 8420.0])
+    nickel = NICKEL[0]
+    material = StatedMaterial("NiO", 6.67, (nickel,))
+    for energy in energies_ev:
+        sigma_ev = energy * World(at(1e-3 * energy), Truth.nominal(), specimen="none").beam_state(0.0).bandwidth
+        away = np.linspace(-4.0, 4.0, 81)
+        weight = np.exp(-0.5 * away**2)
+        mu = material.photo_cm2_g(energy + SIGMA_PER_FWHM * sigma_ev * away) @ weight / weight.sum()
+        assert depth("film-Ni2+", 1e-3 * energy) == pytest.approx(float(mu) * 6.67 * 3e-4, rel=5e-3)
+
+
+def test_every_standard_has_a_film():
+    for name, standard in STANDARDS.items():
+        [(material, thickness)] = specimen(f"film-{name}").layers(Grid.centred((8, 8), 0.5), 0.0)
+        assert isinstance(material, StatedMaterial)
+        assert material.states == (standard,)
+        assert standard.element in material.formula
+        assert thickness == pytest.approx(3.0)
+    with pytest.raises(UnknownSpecimenError, match=r"film-STATE with one of Ni2\+"):
+        specimen("film-Ni7+")

@@ -23,11 +23,15 @@ STANDARDS = (2.0, 3.0, 4.0)
 GRID = Grid.centred((6, 9), 0.4, 0.02, -0.03)
 
 
+def three(values):
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
 def tilted(rng, largest=1.8):
     directions, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    rows = tuple(tuple(float(v) for v in row) for row in directions)
-    centre = tuple(float(v) for v in rng.uniform(-1.0, 1.0, 3))
-    return TiltedEllipsoid(centre, tuple(float(v) for v in rng.uniform(0.2, largest, 3)), rows)
+    centre, semi = three(rng.uniform(-1.0, 1.0, 3)), three(rng.uniform(0.2, largest, 3))
+    return TiltedEllipsoid(centre, semi, (three(directions[0]), three(directions[1]), three(directions[2])))
 
 
 def drawn(seed):
