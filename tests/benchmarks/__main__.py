@@ -56,6 +56,10 @@ def main() -> int:
             "edge maps and linear combinations beside loops, numpy and scipy; memory at 60 x 2048 x 2048",
             _load("xanes").xanes_figures,
         ),
+        "xanes_acquisition": (
+            "a scan of energies beyond its exposures and motors, 2048 x 2048",
+            _load("xanes_acquisition").acquisition_figures,
+        ),
         "world": ("the simulated microscope: frames/s beside the targets, photons", _load("world").world_figures),
     }
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
