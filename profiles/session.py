@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bluesky import RunEngine
     from bluesky.utils import MsgGenerator
 
-    from exitwave.plans import Instrument
+    from exitwave.plans import ElectronMicroscope, Instrument
     from exitwave.profiles.simulation import SimulatedBeamline
 
 __all__ = ["Session", "bind", "open_session"]
@@ -40,7 +40,7 @@ class Session:
     ----------
     beamline : Beamline
         Devices by name.
-    instrument : Instrument
+    instrument : Instrument or ElectronMicroscope
         The devices by their role in plans.
     RE : RunEngine
     data : DataFolder
@@ -49,16 +49,19 @@ class Session:
         What a user finds under its name: devices, plans, ``RE``, ``catalog``, ``open_run``.
     exporter : TomogramExporter
         Writes tomograms whose plan named an output file, when their runs end.
+    dose : DoseLedger
+        What every sample was exposed to.
     ready_after_s : float
         Time from the end of the imports until everything was connected and wired.
     """
 
     beamline: Beamline
-    instrument: Instrument
+    instrument: Instrument | ElectronMicroscope
     RE: RunEngine
     data: DataFolder
     namespace: dict[str, Any] = field(default_factory=dict)
     exporter: Any = None
+    dose: Any = None
     ready_after_s: float = 0.0
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -74,6 +77,12 @@ class Session:
 
         return open_tomogram(key, data=self.data)
 
+    def open_xanes(self, key: str | int = -1) -> Any:
+        """Open a scan of energies of this session's data folder; see `exitwave.profiles.storage.open_xanes`."""
+        from exitwave.profiles.storage import open_xanes
+
+        return open_xanes(key, data=self.data)
+
     def close(self) -> None:
         """Stop what the session started, last first."""
         self._closing.close()
@@ -86,7 +95,7 @@ class Session:
 
 
 def bind(
-    plan: Callable[Concatenate[Instrument, P], MsgGenerator[Any]], instrument: Instrument
+    plan: Callable[Concatenate[Any, P], MsgGenerator[Any]], instrument: Instrument | ElectronMicroscope
 ) -> Callable[P, MsgGenerator[Any]]:
     """Return the plan with its instrument filled in: a generator function with the rest of its signature."""
 
@@ -95,7 +104,7 @@ def bind(
         return (yield from plan(instrument, *args, **kwargs))
 
     signature = inspect.signature(plan)
-    parameters = [p for name, p in signature.parameters.items() if name != "instrument"]
+    parameters = list(signature.parameters.values())[1:]
     vars(bound)["__signature__"] = signature.replace(parameters=parameters)
     del vars(bound)["__wrapped__"]
     return bound
@@ -183,14 +192,14 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     from bluesky import RunEngine
     from bluesky.preprocessors import SupplementalData
 
-    from exitwave import plans
+    from exitwave.profiles.kinds import make_instrument, plan_groups, single_stubs
     from exitwave.profiles.storage import (
         Address,
+        DoseLedger,
         Journal,
         Publisher,
         Services,
         TomogramExporter,
-        TomogramFinder,
         connect_catalog,
         runs,
     )
@@ -208,6 +217,8 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     exporter = TomogramExporter(data)
     run_engine.subscribe(exporter)
     closing.callback(exporter.close)
+    dose = DoseLedger(data)
+    run_engine.subscribe(dose)
 
     background = None
     if services:
@@ -223,12 +234,11 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
             raise RuntimeError("this session was opened without its catalog; use open_run(uid)")
         return connect_catalog(background.wait_ready())
 
-    roles = {role: beamline.role(role) for role in type(model.roles).model_fields}
-    instrument = plans.Instrument(**roles, tomograms=TomogramFinder(data))
+    instrument = make_instrument(beamline, data)
     baseline = [beamline.devices[name] for name in beamline.profile.devices if _in_baseline(beamline.devices[name])]
     run_engine.preprocessors.append(SupplementalData(baseline=baseline))
 
-    session = Session(beamline, instrument, run_engine, data, exporter=exporter)
+    session = Session(beamline, instrument, run_engine, data, exporter=exporter, dose=dose)
     session.namespace = {
         **beamline.devices,
         "RE": run_engine,
@@ -236,21 +246,21 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "catalog": _LazyCatalog(connect),
         "open_run": session.open_run,
         "open_tomogram": session.open_tomogram,
-        "txm": SimpleNamespace(**_bound(plans.txm, instrument)),
-        "ct": SimpleNamespace(**_bound(plans.ct, instrument)),
-        "alignment": SimpleNamespace(**_bound(plans.alignment, instrument)),
-        **{name: bind(getattr(plans.stubs, name), instrument) for name in ("set_energy", "select_zone_plate")},
+        "open_xanes": session.open_xanes,
+        **{name: SimpleNamespace(**_bound(module, instrument)) for name, module in plan_groups(instrument).items()},
+        **{stub.__name__: bind(stub, instrument) for stub in single_stubs(instrument)},
     }
     return session
 
 
-def _bound(module: Any, instrument: Instrument) -> dict[str, Any]:
+def _bound(module: Any, instrument: Any) -> dict[str, Any]:
     plans = {name: getattr(module, name) for name in module.__all__}
     return {name: bind(plan, instrument) for name, plan in plans.items() if inspect.isgeneratorfunction(plan)}
 
 
 def _in_baseline(device: Any) -> bool:
-    """Everything that is somewhere, but no cameras: their frames are what a run is about."""
+    """Everything that is somewhere, but no detectors that write files: their frames are what a run is about."""
     from exitwave.devices import Camera
+    from exitwave.devices.stem import EdsDetector
 
-    return not isinstance(device, Camera)
+    return not isinstance(device, Camera | EdsDetector)
