@@ -119,7 +119,7 @@ def _measure(stage: Stage, request: TomographyRequest, out: Path) -> dict[str, A
         with times.phase("focus"):
             depth_um = microscope.zone_plate.depth_of_focus.get()
             passes = (
-                FocusPass(480.0, 21, 2 * REGION_PX, exposure_s=2.0),
+                FocusPass(300.0, 31, REGION_PX, "transfer", exposure_s=2.0),
                 FocusPass(14.0 * depth_um, 25, REGION_PX, "transfer", exposure_s=3.0),
             )
             engine(space["alignment"].zone_plate_focus(passes))
