@@ -41,9 +41,7 @@ class Material:
 
 @lru_cache(maxsize=4096)
 def _delta_beta(formula: str, density: float, energy_kev: float) -> tuple[float, float]:
-    with _TABLES:
-        delta, beta, _ = xraydb.xray_delta_beta(formula, density, np.array([energy_kev * 1e3]))
-    return float(np.ravel(delta)[0]), float(np.ravel(beta)[0])
+    return table_delta_beta(formula, density, (energy_kev,))[0]
 
 
 @lru_cache(maxsize=4096)
@@ -64,9 +62,14 @@ def scattering_factor(element: str, energy_kev: float, q_per_angstrom: float) ->
     return complex(f0 + f1, f2)
 
 
-def table_delta_beta(formula: str, density_g_cm3: float, energy_kev: float) -> tuple[float, float]:
-    """Return decrement and absorption index of the tables alone, edges included as they are there."""
-    return _delta_beta(formula, density_g_cm3, energy_kev)
+@lru_cache(maxsize=1024)
+def table_delta_beta(
+    formula: str, density_g_cm3: float, energies_kev: tuple[float, ...]
+) -> tuple[tuple[float, float], ...]:
+    """Return decrement and absorption index at each energy from the tables alone, edges as they are there."""
+    with _TABLES:
+        delta, beta, _ = xraydb.xray_delta_beta(formula, density_g_cm3, np.array(energies_kev) * 1e3)
+    return tuple((float(d), float(b)) for d, b in zip(delta, beta, strict=True))
 
 
 def photo_factor(element: str, energy_ev: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

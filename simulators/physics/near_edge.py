@@ -223,7 +223,7 @@ def _stated(material: StatedMaterial, energy_kev: float, bandwidth: float) -> tu
     places, weights = np.polynomial.hermite_e.hermegauss(_BAND_POINTS if bandwidth > 0.0 else 1)
     energies = energy_kev * (1.0 + places * SIGMA_PER_FWHM * bandwidth)
     density = material.density_g_cm3
-    table = np.array([materials.table_delta_beta(material.formula, density, round(float(e), 6)) for e in energies])
+    table = np.array(materials.table_delta_beta(material.formula, density, tuple(energies.tolist())))
     scale = ELECTRON_RADIUS_NM * (HC_KEV_NM / energies) ** 2 / (2.0 * math.pi)
     for standard in material.states:
         per_nm3 = materials.atoms_per_nm3(material.formula, density, standard.element)
