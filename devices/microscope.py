@@ -201,6 +201,7 @@ class TrackingRecord(Device):
     y = Cpt(Signal, value=0.0, kind="normal", doc="Likewise y, um")
     shift_x = Cpt(Signal, value=0.0, kind="normal", doc="How far the image stood to the right, um at the sample")
     shift_y = Cpt(Signal, value=0.0, kind="normal", doc="How far it stood up, um at the sample")
+    sideways = Cpt(Signal, value=0, kind="normal", doc="1 where x and y were measured, 0 where they are where it stood")
 
 
 class SpectrumRecord(Device):

@@ -114,6 +114,9 @@ class SpectraFinder(Protocol):
     def newest(self, plan_name: str) -> str | None:
         """Return the uid of the newest run of a plan that ended well."""
 
+    def tracking(self, uid: str | int) -> tuple[str, list[dict[str, Any]]]:
+        """Return the zone plate and the focus points that a run of `calibrate_tracking` wrote down."""
+
 
 @dataclass(frozen=True)
 class Instrument:

@@ -1,7 +1,7 @@
 """Absorption spectra near an edge: of the whole beam, of every pixel, of every voxel."""
 
 from exitwave.plans.pure.xanes_estimates import Exposed
-from exitwave.plans.xanes.calibration import calibrate_pitch, calibrate_tracking
+from exitwave.plans.xanes.calibration import calibrate_pitch, calibrate_tracking, restore_tracking
 from exitwave.plans.xanes.dual_energy import dual_energy, dual_energy_tomography
 from exitwave.plans.xanes.feedback import Feedback, IntensityError
 from exitwave.plans.xanes.imaging import Adaptive, imaging
@@ -20,6 +20,7 @@ __all__ = [
     "dual_energy_tomography",
     "imaging",
     "point",
+    "restore_tracking",
     "resume",
     "tomography",
 ]

@@ -20,10 +20,11 @@ from exitwave.plans.alignment import FOCUS_PASSES, FocusPass, rocking_curve, zon
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 from exitwave.plans.pure.xanes import Shot, XanesScan
+from exitwave.plans.runs import start_metadata
 from exitwave.plans.xanes._run import run_scan
 from exitwave.plans.xanes._scan import Walk, move_to_energy
 
-__all__ = ["calibrate_pitch", "calibrate_tracking", "lens_offset_um", "magnified"]
+__all__ = ["calibrate_pitch", "calibrate_tracking", "lens_offset_um", "magnified", "restore_tracking"]
 
 Image = NDArray[Any]
 
@@ -120,8 +121,10 @@ def calibrate_tracking(
         plate.focus.check()
         if runout:
             uids.append((yield from _measure_runout(instrument, energies, exposure_s, num_frames, md)))
-            found = [replace(point, run=uids[-1]) if _among(point, energies) else point for point in plate.focus.points]
-            plate.focus.restore(vars(point) for point in found)
+        else:
+            uids.append((yield from _write_down(instrument, energies, md)))
+        found = [replace(point, run=uids[-1]) if _among(point, energies) else point for point in plate.focus.points]
+        plate.focus.restore(vars(point) for point in found)
         done = True
 
     def end() -> MsgGenerator[None]:
@@ -137,11 +140,72 @@ def _among(point: FocusPoint, energies: Sequence[float]) -> bool:
     return any(abs(point.energy_kev - energy) < 1e-4 for energy in energies)
 
 
+def _record_point(instrument: Instrument, point: FocusPoint, seen: tuple[float, float]) -> MsgGenerator[None]:
+    record, plate = instrument.microscope.tracking_record, instrument.microscope.zone_plate
+    # Where the sideways place is not known it is the present one.
+    x_um = float((yield from bps.rd(plate.x.user_setpoint, default_value=0.0))) if point.x_um is None else point.x_um
+    y_um = float((yield from bps.rd(plate.y.user_setpoint, default_value=0.0))) if point.y_um is None else point.y_um
+    yield from bps.mv(
+        record.energy, point.energy_kev, record.correction, point.correction_mm,
+        record.uncertainty, point.uncertainty_mm, record.x, x_um, record.y, y_um,
+        record.shift_x, seen[0], record.shift_y, seen[1], record.sideways, int(point.x_um is not None),
+    )  # fmt: skip
+    yield from bps.trigger_and_read([record], name="tracking")
+
+
+def _write_down(instrument: Instrument, energies: Sequence[float], md: Mapping[str, Any] | None) -> MsgGenerator[str]:
+    """Put the points into a run of their own, for `restore_tracking` to find; nothing moves."""
+    microscope = instrument.microscope
+
+    def body() -> MsgGenerator[None]:
+        for point in microscope.zone_plate.focus.points:
+            if _among(point, energies):
+                yield from _record_point(instrument, point, (0.0, 0.0))
+
+    metadata = start_metadata(
+        instrument,
+        "calibrate_tracking",
+        {"energies_kev": list(energies)},
+        technique="transmission X-ray microscopy",
+        detectors=[],
+        num_points=len(energies),
+        md=md,
+    )
+    return (yield from bpp.run_wrapper(body(), md=metadata))
+
+
+def restore_tracking(instrument: Instrument, uid: str | int | None = None) -> MsgGenerator[None]:
+    """Take the focus calibration of an earlier run of `calibrate_tracking` again, in place of the present one.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    uid : str or int, optional
+        The last of the runs that `calibrate_tracking` made, as for `open_run`; the newest there is without it.
+
+    Raises
+    ------
+    PlanInputError
+        There is no such run.
+    FocusCalibrationError
+        The points are another zone plate's than the one in use.
+    """
+    finder = instrument.spectra
+    found = None if finder is None else (finder.newest("calibrate_tracking") if uid is None else uid)
+    if finder is None or found is None:
+        raise PlanInputError("restore_tracking: no run of calibrate_tracking is known; calibrate, or give its uid")
+    plate = instrument.microscope.zone_plate
+    name, points = finder.tracking(found)
+    theirs = instrument.microscope.find_zone_plate(name).name
+    plate.focus.restore({**point, "zone_plate": theirs} for point in points)
+    yield from bps.null()
+
+
 def _measure_runout(
     instrument: Instrument, energies: Sequence[float], exposure_s: float, num: int, md: Mapping[str, Any] | None
 ) -> MsgGenerator[str]:
     microscope = instrument.microscope
-    plate, record = microscope.zone_plate, microscope.tracking_record
+    plate = microscope.zone_plate
     steps_ev = tuple(1e3 * energy for energy in energies)
     work = XanesScan(steps_ev, (exposure_s,) * len(steps_ev), num_frames=num, num_flats=num, num_darks=0)
     back = XanesScan(steps_ev[:1], (exposure_s,), num_frames=num, num_flats=num, num_darks=0)
@@ -182,12 +246,7 @@ def _measure_runout(
             plate.x.check_value(point.x_um)
             plate.y.check_value(point.y_um)
             plate.focus.add(point)
-            yield from bps.mv(
-                record.energy, energy_kev, record.correction, point.correction_mm,
-                record.uncertainty, point.uncertainty_mm, record.x, point.x_um, record.y, point.y_um,
-                record.shift_x, seen[0], record.shift_y, seen[1],
-            )  # fmt: skip
-            yield from bps.trigger_and_read([record], name="tracking")
+            yield from _record_point(instrument, point, seen)
 
     return (
         yield from run_scan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from exitwave.plans.pure.xanes import XanesScan
 from exitwave.profiles.storage.errors import StorageError
 from exitwave.profiles.storage.history import runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
-from exitwave.profiles.storage.reader import RunReader
+from exitwave.profiles.storage.reader import RunReader, open_run
 from exitwave.profiles.storage.tomogram import LEAST_BEAM, _chain, _Files, _ring_at_start, _Rows, _rows
 
 if TYPE_CHECKING:
@@ -340,3 +341,32 @@ class XanesFinder:
                 if stop is not None and stop.get("exit_status") == "success":
                     return str(run.uid)
         return None
+
+    def tracking(self, uid: str | int) -> tuple[str, list[dict[str, Any]]]:
+        """Return the zone plate's name and the focus points that a run of `calibrate_tracking` wrote down.
+
+        Raises
+        ------
+        NoXanesError
+            The run is none.
+        """
+        run = open_run(uid, data=self._data, source="journal")
+        if "tracking" not in run.streams:
+            raise NoXanesError(f"run {run.uid[:8]}: has no focus points; give one of calibrate_tracking")
+        stream = run.stream("tracking")
+        columns = {key.partition("tracking_record_")[2]: values for key, values in stream.columns.items()}
+        points = []
+        for k, when in enumerate(stream.time):
+            sideways = bool(columns["sideways"][k])
+            points.append(
+                {
+                    "energy_kev": float(columns["energy"][k]),
+                    "correction_mm": float(columns["correction"][k]),
+                    "uncertainty_mm": float(columns["uncertainty"][k]),
+                    "x_um": float(columns["x"][k]) if sideways else None,
+                    "y_um": float(columns["y"][k]) if sideways else None,
+                    "found": datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds"),
+                    "run": run.uid,
+                }
+            )
+        return str(run.start.get("zone_plate", "")), points
