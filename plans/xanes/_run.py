@@ -18,7 +18,8 @@ from exitwave.plans.pure.rotation import AxisFigures
 from exitwave.plans.pure.xanes import XanesScan
 from exitwave.plans.pure.xanes_estimates import Estimate, Exposed, estimate, scan_dose_gy
 from exitwave.plans.runs import run_with_beam, start_metadata
-from exitwave.plans.xanes._scan import Look, Taken, Walk, move_to_energy, out_target, sample_home
+from exitwave.plans.xanes._moves import move_to_energy, out_target, sample_home
+from exitwave.plans.xanes._scan import Look, Taken, Walk
 from exitwave.plans.xanes.feedback import Feedback
 
 __all__ = ["Keep", "run_scan"]

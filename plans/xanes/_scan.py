@@ -12,7 +12,7 @@ import numpy as np
 from bluesky.utils import Msg, MsgGenerator
 from numpy.typing import NDArray
 
-from exitwave.devices import Acquisition, ExitwaveError
+from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.xanes import Shot, Visit, XanesScan
 from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy
@@ -26,70 +26,16 @@ from exitwave.plans.stubs import (
     take_darks,
     wait_for_beam,
 )
+from exitwave.plans.xanes._moves import move_to_energy, out_target
 from exitwave.plans.xanes.feedback import Feedback, feed_back
 
-__all__ = ["Look", "Taken", "Walk", "move_to_energy", "out_target", "sample_home"]
+__all__ = ["Look", "Taken", "Walk"]
 
 Image = NDArray[Any]
 Look = Callable[[Shot, Image, Image | None, Mapping[str, float]], None]
 BEAM_S = 10.0
-REVERSAL_EV = 10.0
 UNKNOWN = -1.0
 RETAKES = 3
-
-
-def out_target(sample: Any, home_um: float) -> float:
-    """Return where the sample leaves the field of view, to whichever side it can.
-
-    Raises
-    ------
-    MotionLimitError
-        To neither.
-    """
-    motor = sample.out_motor
-    try:
-        motor.check_value(home_um + sample.out_distance_um)
-    except ExitwaveError:
-        motor.check_value(home_um - sample.out_distance_um)
-        return float(home_um - sample.out_distance_um)
-    return float(home_um + sample.out_distance_um)
-
-
-def sample_home(instrument: Instrument) -> Generator[Msg, Any, dict[str, float]]:
-    """Return where the sample stage was told to be: a reading has the encoder's noise."""
-    sample = instrument.microscope.sample
-    home = {}
-    for name in ("x", "y", "z", "theta"):
-        signal = getattr(sample, name).user_setpoint
-        home[name] = float((yield from bps.rd(signal, default_value=0.0)))
-    return home
-
-
-def move_to_energy(
-    instrument: Instrument,
-    energy_kev: float,
-    *,
-    magnification: float | None = None,
-    rising: bool = True,
-    beyond: bool = False,
-) -> MsgGenerator[None]:
-    """Go to an energy from the side that the scan comes from: the screws of the monochromator have play.
-
-    Raises
-    ------
-    MotionLimitError, FocusCalibrationError
-        Before anything moves.
-    """
-    microscope = instrument.microscope
-    move = microscope.energy_move(energy_kev, beyond=beyond, magnification=magnification)
-    here_kev = yield from bps.rd(microscope.mono.energy, default_value=energy_kev)
-    side = 1.0 if rising else -1.0
-    if side * (here_kev - energy_kev) > -1e-6:
-        start = energy_kev - side * REVERSAL_EV * 1e-3
-        low, high = microscope.mono.energy_range_kev
-        if low <= start <= high:
-            yield from bps.mv(microscope.mono.energy, start)
-    yield from bps.mv(*(part for pair in microscope.energy_targets(move) for part in pair))
 
 
 @dataclass

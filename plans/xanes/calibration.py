@@ -21,8 +21,9 @@ from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 from exitwave.plans.pure.xanes import Shot, XanesScan
 from exitwave.plans.runs import start_metadata
+from exitwave.plans.xanes._moves import move_to_energy
 from exitwave.plans.xanes._run import run_scan
-from exitwave.plans.xanes._scan import Walk, move_to_energy
+from exitwave.plans.xanes._scan import Walk
 
 __all__ = ["calibrate_pitch", "calibrate_tracking", "lens_offset_um", "magnified", "restore_tracking"]
 

@@ -14,7 +14,7 @@ from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 from exitwave.plans.pure.xanes import EnergySpec, choose_energies, refine
 from exitwave.plans.runs import run_with_beam, start_metadata
-from exitwave.plans.xanes._scan import REVERSAL_EV
+from exitwave.plans.xanes._moves import REVERSAL_EV
 from exitwave.plans.xanes.feedback import Feedback, feed_back
 from exitwave.plans.xanes.imaging import Adaptive
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from exitwave.plans.ct.resume import make_safe
@@ -65,6 +66,9 @@ def resume(
             f"resume: the run was taken with zone plate {first['zone_plate']}, {plate} is in; select_zone_plate first"
         )
     yield from make_safe(instrument)
+    microscope = instrument.microscope
+    for axis in (microscope.mono, microscope.zone_plate.z, microscope.sample.x):
+        yield from bps.stop(axis)
     if not progress.missing:
         return str(first["uid"])
     darks = (0 if progress.has_darks else work.num_darks) if num_darks is None else num_darks

@@ -17,8 +17,8 @@ from exitwave.plans.pure.positions import PlanInputError, require_count
 from exitwave.plans.pure.xanes import EnergySpec, XanesScan, choose_energies
 from exitwave.plans.pure.xanes_estimates import Exposed
 from exitwave.plans.stubs import beam_off, beam_on
+from exitwave.plans.xanes._moves import move_to_energy
 from exitwave.plans.xanes._run import Keep, run_scan
-from exitwave.plans.xanes._scan import move_to_energy
 from exitwave.plans.xanes.feedback import Feedback, feed_back
 
 __all__ = ["tomography"]
