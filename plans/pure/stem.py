@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from exitwave.analysis.drift import small_shift
 from exitwave.analysis.eds import EnergyAxis, EnergyWindow, Surroundings, judge_window
 from exitwave.analysis.errors import AnalysisError
-from exitwave.analysis.registration import register
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 
 __all__ = [
@@ -218,8 +218,7 @@ class DriftTracker:
         if self._reference is None:
             self._reference, self._first_shift_nm = image, shift_nm
             return FrameDrift(0.0, 0.0, 0.0, *shift_nm)
-        reach = max(self.reach_nm / self.pixel_nm, 1.5)
-        found = register(self._reference, image, max_shift_px=reach)
+        found = small_shift(self._reference, image, reach_px=max(self.reach_nm / self.pixel_nm, 1.5))
         x, y = found.dx * self.pixel_nm, found.dy * self.pixel_nm
         (now_x, now_y), (x0, y0) = shift_nm, self._first_shift_nm
         sd = max(found.dx_sd, found.dy_sd) * self.pixel_nm
