@@ -9,9 +9,12 @@ import pytest
 
 from exitwave.analysis import optics
 from exitwave.analysis.fitting import edge_by_derivative
-from exitwave.devices import ExitwaveError
+from exitwave.analysis.registration import register
+from exitwave.devices import ExitwaveError, FocusCalibrationError
+from exitwave.plans.alignment import FocusPass
 from exitwave.plans.stubs import BeamLostError
 from exitwave.plans.xanes import Adaptive, Feedback
+from exitwave.plans.xanes.calibration import magnified
 from exitwave.profiles.storage import audit_run
 
 from .conftest import Beamline
@@ -30,6 +33,8 @@ def small_frames(beamline: Beamline):
     yield
     beamline.hr_camera.set_region()
     beamline.zone_plate_a.focus.clear()
+    for axis in (beamline.zone_plate_a.x, beamline.zone_plate_a.y):
+        axis.set(0.0).wait(10)
 
 
 @pytest.mark.timeout(180)
@@ -204,3 +209,45 @@ def test_all_energies_at_every_angle_and_a_tomogram_at_every_energy(beamline: Be
         with beamline.open_tomogram(u) as tomogram:
             assert tomogram.complete
             assert tomogram.energy_kev == pytest.approx(1e-3 * energy_ev, abs=1e-4)
+
+
+@pytest.mark.timeout(240)
+def test_tracking_finds_focus_and_runout_and_takes_them_out(beamline: Beamline) -> None:
+    beamline.hr_camera.set_region(768, 768, 512, 512)
+    energies = [8.2, 8.6]
+    fine = FocusPass(160.0, 33, 512, "transfer")
+    uids = beamline.RE(beamline.xanes.calibrate_tracking(energies, (fine,), num_frames=2))
+    points = beamline.zone_plate_a.focus.points
+    assert [point.zone_plate for point in points] == ["zone_plate_a"] * 2
+    assert {point.run for point in points} == {uids[-1]}
+    # The lens runs out by what the stage has to go back; what is hidden is known as a function of its z.
+    plate = beamline.truth["zone_plate_a"]
+    with beamline.open_xanes(uids[-1]) as stack:
+        places_mm = np.array([point.zone_plate_mm for point in stack.points[:2]])
+    wave = np.sin(2 * np.pi * places_mm / plate["runout_period_mm"])
+    for axis, name in enumerate(("x_um", "y_um")):
+        runout_um = plate["runout_slope_um_mm"][axis] * (places_mm - 20.0) + plate["runout_amplitude_um"][axis] * wave
+        found_um = getattr(points[1], name) - getattr(points[0], name)
+        assert found_um == pytest.approx(-np.diff(runout_um)[0], abs=0.01)
+    # Images then stand still: a pixel is 10 nm, and the stage's jitter stays what it is while theta rests.
+    (uid,) = beamline.RE(
+        beamline.xanes.imaging([8200.0, 8400.0, 8600.0], None, exposure_s=1.0, num_flats=2, num_darks=2)
+    )
+    with beamline.open_xanes(uid) as stack:
+        pictures = []
+        for k in range(3):
+            flat, dark = stack.flat(k), stack.dark(k)
+            assert flat is not None
+            assert dark is not None
+            pictures.append((stack.image(k) - dark) / np.maximum(flat - dark, 1.0))
+        for k in (1, 2):
+            scale = stack.pixel_nm[k] / stack.pixel_nm[0]
+            moved = register(pictures[0], magnified(pictures[k], scale))
+            assert np.hypot(moved.dx, moved.dy) * stack.pixel_nm[0] < 20.0
+    with pytest.raises(FocusCalibrationError, match="outside"):
+        beamline.RE(beamline.xanes.imaging([8200.0, 8650.0], None))
+    before = list(points)
+    beamline.zone_plate_a.focus.clear()
+    beamline.RE(beamline.xanes.restore_tracking())
+    for old, new in zip(before, beamline.zone_plate_a.focus.points, strict=True):
+        assert (new.correction_mm, new.x_um, new.y_um) == pytest.approx((old.correction_mm, old.x_um, old.y_um))
