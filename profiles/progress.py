@@ -29,7 +29,7 @@ class RunProgress:
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Move the bar."""
         if name == "start":
-            total = sum(int(doc.get(key, 0)) for key in ("num_points", "num_flats", "num_darks"))
+            total = sum(int(doc.get(key) or 0) for key in ("num_points", "num_flats", "num_darks"))
             self._task = self._progress.add_task(_title(doc), total=total)
             self._streams, self._by_datum = {}, set()
         elif name == "descriptor":
