@@ -50,6 +50,7 @@ class ScanSummary(Device):
 
     asked = Cpt(Finding, value=0, kind="normal", doc="Frames asked for")
     taken = Cpt(Finding, value=0, kind="normal", doc="Complete frames in the file")
+    exposed = Cpt(Finding, value=0, kind="normal", doc="Of these, frames that ended before the dose limit was reached")
     events = Cpt(Finding, value=0, kind="normal", doc="X-ray events in the file")
     reason = Cpt(Finding, value="", kind="normal", doc="complete, dose limit, precision, stopped")
     dose = Cpt(Finding, value=math.nan, kind="normal", doc="Accumulated after the beam was blanked, e/A2")

@@ -12,7 +12,7 @@ from ophyd import Component as Cpt
 from ophyd import EpicsSignalWithRBV
 
 from exitwave.devices.camera import Camera
-from exitwave.devices.frames import ATTRIBUTES_PATH, LatestFrame
+from exitwave.devices.frames import ATTRIBUTES_PATH, FrameColumn, LatestFrame
 
 __all__ = ["HaadfCamera", "ScanFrame"]
 
@@ -76,6 +76,7 @@ class HaadfCamera(Camera):
     offset = Cpt(EpicsSignalWithRBV, "Offset", kind="config", doc="Of the amplifier")
     inner_angle = Cpt(EpicsSignalWithRBV, "InnerAngle", kind="config", doc="mrad")
     outer_angle = Cpt(EpicsSignalWithRBV, "OuterAngle", kind="config", doc="mrad")
+    frame_doses = Cpt(FrameColumn, key="dose", kind="omitted", doc="Accumulated at the end of each frame, e/A2")
     newest = Cpt(NewestFrame, kind="omitted", doc="Newest frame in the file, with dose and beam shift")
 
     def check_room(self, num_frames: int, shape: tuple[int, int]) -> None:
@@ -86,6 +87,9 @@ class HaadfCamera(Camera):
         StorageSpaceError
         """
         self.check_storage(math.ceil(num_frames * 2 * shape[0] * shape[1] / max(self.frame_bytes, 1)))
+
+    def __init__(self, prefix: str = "", *, readout_s: float = 0.0, **kwargs: Any):
+        super().__init__(prefix, readout_s=readout_s, **kwargs)
 
     @property
     def frame_shape(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import numpy as np
 from bluesky.utils import FailedStatus, MsgGenerator
 
 import exitwave
@@ -249,11 +250,17 @@ def finish_frames(microscope: ElectronMicroscope, work: FrameScan, *, photons: b
     summary = microscope.scan.summary
     taken = int((yield from bps.rd(microscope.haadf.hdf.num_captured, default_value=0)))
     dose = float((yield from bps.rd(microscope.dose.accumulated, default_value=0.0)))
+    limit = work.dose_limit_e_a2
+    if work.reason == "complete" and limit is not None and dose >= limit * (1.0 - 1e-9):
+        work.reason = "dose limit"
     if work.reason == "complete" and taken < work.settings.num_frames:
         work.reason = "stopped"
+    doses = np.asarray((yield from bps.rd(microscope.haadf.frame_doses, default_value=np.empty(0))))
+    exposed = taken if limit is None else int(np.count_nonzero(doses < limit * (1.0 - 1e-9)))
     yield from bps.mv(
         summary.asked, work.settings.num_frames,
         summary.taken, taken,
+        summary.exposed, exposed,
         summary.events, events,
         summary.reason, work.reason,
         summary.dose, dose,
