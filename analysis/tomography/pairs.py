@@ -136,7 +136,12 @@ def _binned(image: Floats, factor: int) -> Floats:
 
 
 def axis_from_pairs(
-    first: npt.NDArray[Any], second: npt.NDArray[Any], *, smooth_px: float = 1.0, max_offset_px: float | None = None
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    *,
+    smooth_px: float = 1.0,
+    max_offset_px: float | None = None,
+    finest_px: int = 512,
 ) -> AxisEstimate:
     """Return the axis from projections at theta and at theta + 180 deg.
 
@@ -149,6 +154,9 @@ def axis_from_pairs(
         Smoothing of the template from which gradients are taken; about half of the resolution.
     max_offset_px : float, optional
         Largest distance of the axis from the middle column; a quarter of the width without.
+    finest_px : int
+        Larger pictures are binned until their shorter side is below twice this. Beyond it finer sampling adds little
+        to a shift of structures wider than the smoothing, and costs four times as much.
 
     Raises
     ------
@@ -170,7 +178,7 @@ def axis_from_pairs(
     a, b = checked_projections(a, 1), checked_projections(b, 1)
     width = a.shape[2]
     reach = 0.25 * width if max_offset_px is None else require_positive("max_offset", max_offset_px, "pixel")
-    found = [_axis_from_pair(one, two[:, ::-1], smooth_px, reach) for one, two in zip(a, b, strict=True)]
+    found = [_axis_from_pair(one, two[:, ::-1], smooth_px, reach, finest_px) for one, two in zip(a, b, strict=True)]
     if len(found) == 1:
         return found[0]
     centre, centre_sd = _weighted([e.centre for e in found], [e.centre_sd for e in found])
@@ -186,7 +194,7 @@ def _weighted(values: list[float], deviations: list[float]) -> tuple[float, floa
     return mean, math.sqrt(max(chi, 1.0) / float(weight.sum()))
 
 
-def _axis_from_pair(a: Floats, flipped: Floats, smooth_px: float, reach: float) -> AxisEstimate:
+def _axis_from_pair(a: Floats, flipped: Floats, smooth_px: float, reach: float, finest_px: int) -> AxisEstimate:
     factor = 1
     while min(a.shape) // (2 * factor) >= 96:
         factor *= 2
@@ -198,8 +206,7 @@ def _axis_from_pair(a: Floats, flipped: Floats, smooth_px: float, reach: float) 
     while True:
         one, two = (_binned(image, factor) for image in (a, flipped))
         motion, covariance = _fit_motion(one, two, motion[2], motion[:2], smooth_px)
-        # beyond a thousand pixels finer sampling adds nothing to a shift of structures wider than the smoothing
-        if factor == 1 or min(one.shape) >= 768:
+        if factor == 1 or min(one.shape) >= finest_px:
             break
         motion[:2] *= 2.0
         factor //= 2

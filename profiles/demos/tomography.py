@@ -30,8 +30,8 @@ Flags = npt.NDArray[np.bool_]
 ENERGY_KEV = 8.6
 OBJECTIVE = "4x"
 REGION_PX, SENSOR_PX = 512, 2048
-PAIRS = 30
-"""Pairs half a turn apart from which the axis is found: its lean to about 0.03 deg / sqrt(pairs) at this dose."""
+PAIRS = 90
+"""Most pairs half a turn apart from which the axis is found."""
 VOID_BIN = 2
 """Voxels are taken together (2 x 2 x 2) where voids are counted: a fraction is linear, and it costs an eighth."""
 SURFACE_NM = 170.0
@@ -47,7 +47,7 @@ class TomographyRequest:
     Attributes
     ----------
     specimen : str
-        Name of a simulated particle: ``ncm-cycled`` or ``ncm-pristine``.
+        Name of a simulated particle: ``ncm-cycled`` or ``ncm-pristine``, with ``+fiducials`` for gold beads beside it.
     num_projections : int
         Over a whole turn: each then has its counterpart, which tells where the axis stands and how it leans.
     exposure_s : float
@@ -60,7 +60,7 @@ class TomographyRequest:
         How much faster than real the simulated clock runs.
     """
 
-    specimen: str = "ncm-cycled"
+    specimen: str = "ncm-cycled+fiducials"
     num_projections: int = 360
     exposure_s: float = 0.5
     fly: bool = False
@@ -186,7 +186,7 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
     with times.phase("axis"):
         half = len(projections) // 2
         every = max(1, half // PAIRS)
-        axis = axis_from_pairs(projections[:half:every], projections[half : 2 * half : every])
+        axis = axis_from_pairs(projections[:half:every], projections[half : 2 * half : every], finest_px=200)
     with times.phase("alignment"):
         start = Geometry(tomogram.angles_deg, projections.shape[2], axis.centre, axis.tilt_deg)
         alignment = align_projections(projections, start)
@@ -306,14 +306,13 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
 
 def _box(volume: Volume, rim: int = 16) -> tuple[slice, ...]:
     """Return the box around what attenuates, with a rim: what follows costs by the voxel."""
-    from scipy import ndimage
-
-    coarse = ndimage.uniform_filter(volume, 9)[::4, ::4, ::4]
-    dense = coarse > 0.5 * np.percentile(coarse, 99)
+    factor = 8
+    coarse = _binned(volume, factor)
+    dense = coarse > 0.5 * np.percentile(coarse, 98)
     cuts = []
     for axis in range(3):
-        hit = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis))) * 4
-        cuts.append(slice(max(0, int(hit[0]) - rim), min(volume.shape[axis], int(hit[-1]) + rim)))
+        hit = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis))) * factor
+        cuts.append(slice(max(0, int(hit[0]) - rim), min(volume.shape[axis], int(hit[-1]) + factor + rim)))
     return tuple(cuts)
 
 

@@ -90,7 +90,9 @@ def demo(
 def demo_tomography(
     json: JsonFile = None,
     out: OutFolder = Path("."),
-    specimen: Annotated[str, typer.Option(help="ncm-cycled or ncm-pristine.")] = "ncm-cycled",
+    specimen: Annotated[
+        str, typer.Option(help="ncm-cycled or ncm-pristine, with +fiducials for gold beads.")
+    ] = "ncm-cycled+fiducials",
     projections: Annotated[int, typer.Option(help="How many over a whole turn.")] = 360,
     exposure: Annotated[float, typer.Option(help="Of each projection, s.")] = 0.5,
     fly: Annotated[bool, typer.Option("--fly", help="At constant velocity instead of step by step.")] = False,
