@@ -76,15 +76,17 @@ def _fit_motion(a: Floats, b: Floats, phi: float, shift: Doubles, smooth_px: flo
         inside = (slice(edge, ny - edge), slice(edge, nx - edge))
         difference = (second - first)[inside]
         design, sharp = _designs(0.5 * (first + second), smooth_px, rows, cols, inside)
-        noise, _ = _designs(0.5 * (second - first), smooth_px, rows, cols, inside)
+        noise, sharp_noise = _designs(0.5 * (second - first), smooth_px, rows, cols, inside)
         # gradients of noise alone count for nothing, and are many around the object
         energy, of_noise = (
             ndimage.gaussian_filter(np.square(each[:2]).sum(axis=0), 4.0 * smooth_px) for each in (design, noise)
         )
         share = float(np.median(of_noise)) / np.maximum(energy, 1e-30)
         weight = np.clip(1.0 - share, 0.0, 1.0).astype(np.float32)
-        # what the unsmoothed pictures do when they move; the smoothed ones do less, and the steps would go too far
+        # What the unsmoothed pictures do when they move; the smoothed ones do less, and the steps would go too far.
+        # Gradients of noise do not answer to a motion at all: with them the steps would be too short to arrive.
         normal = _products(design, weight, sharp)
+        normal[:3, :3] = _less(normal[:3, :3], _products(noise, weight, sharp_noise)[:3, :3])
         try:
             inverse = np.linalg.inv(normal)
         except np.linalg.LinAlgError as error:
@@ -109,6 +111,15 @@ def _fit_motion(a: Floats, b: Floats, phi: float, shift: Doubles, smooth_px: flo
     scores = blocks.sum(axis=(2, 4), dtype=np.float64).reshape(5, -1)
     covariance = (inverse @ (scores @ scores.T) @ inverse.T)[:3, :3]
     return np.array([*shift, phi]), covariance
+
+
+def _less(whole: Doubles, noise: Doubles) -> Doubles:
+    """Return a matrix without its noise, but never less than a twentieth of it in any direction."""
+    scale = np.sqrt(np.diag(whole))
+    part = noise / np.outer(scale, scale)
+    values, vectors = np.linalg.eigh(0.5 * (part + part.T))
+    kept = whole / np.outer(scale, scale) - part + vectors @ np.diag(np.maximum(values - 0.95, 0.0)) @ vectors.T
+    return np.asarray(kept * np.outer(scale, scale))
 
 
 def _designs(
