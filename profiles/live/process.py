@@ -44,7 +44,11 @@ def _make(kind: str) -> View:
         from exitwave.profiles.live.tomography import TomographyView
 
         return TomographyView()
-    raise ServiceError(f"live analysis {kind!r} is unknown; there is tomography")
+    if kind == "spectrum-image":
+        from exitwave.profiles.live.spectrum_image import SpectrumImageView
+
+        return SpectrumImageView()
+    raise ServiceError(f"live analysis {kind!r} is unknown; there are tomography and spectrum-image")
 
 
 def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
@@ -53,7 +57,7 @@ def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
     Parameters
     ----------
     kind : str
-        ``tomography``.
+        ``tomography`` or ``spectrum-image``.
     data : DataFolder
     folder : Path
         Where pictures and figures go.

@@ -1,0 +1,217 @@
+"""Live scans of energies: optical depths as energies arrive, the region's spectrum, and the edge map once there is one.
+
+Frames are binned and only their sums are kept. Each energy is brought to the pixels of the first one by its pixel
+size; nothing is aligned, which the scan's own tracking makes good enough for a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exitwave.analysis.errors import AnalysisError
+from exitwave.analysis.live.router import LiveRouter
+from exitwave.analysis.xanes import Normalisation, StackOperator, edge_map
+
+__all__ = ["LiveMap", "LiveXanes"]
+
+Image = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
+LEAST_EV = 30.0
+"""Above the edge an energy must lie for the edge step to be known."""
+
+
+@dataclass(frozen=True)
+class LiveMap:
+    """What is known of a scan by now.
+
+    Attributes
+    ----------
+    energies_ev : float64 (n,)
+        That arrived, rising.
+    depth : float32 (y, x)
+        Optical depth at the highest of them.
+    region : bool (y, x)
+        Where the sample is: beyond half of the largest optical depth.
+    spectrum : float64 (n,)
+        Mean optical depth of the region.
+    normalised : float64 (n,) or None
+        The same with the pre-edge line off, over the edge step; None before both sides of the edge are there.
+    edge_ev : float64 (y, x) or None
+        Half height; NaN outside of the region.
+    pixel_nm : float
+    """
+
+    energies_ev: Array
+    depth: Image
+    region: npt.NDArray[np.bool_]
+    spectrum: Array
+    normalised: Array | None
+    edge_ev: Array | None
+    pixel_nm: float
+
+
+@dataclass(frozen=True)
+class _Stop:
+    energy_ev: float
+    pixel_nm: float
+    current: float
+    frames: range
+    flats: range
+
+
+class LiveXanes(LiveRouter):
+    """Follows a scan of energies of one place: streams ``dark``, ``flat``, ``primary`` and ``energy`` of one camera.
+
+    Of several places or repeats the first is followed.
+
+    Parameters
+    ----------
+    max_width : int
+        Frames are binned until they are not wider.
+    """
+
+    def __init__(self, max_width: int = 256) -> None:
+        super().__init__()
+        self._max_width = max_width
+        self._reset()
+
+    def _reset(self) -> None:
+        self._rows: dict[str, dict[int, Image]] = {"flat": {}, "primary": {}}
+        self._arrived = {"flat": 0, "primary": 0}
+        self._dark_sum: npt.NDArray[np.float64] | None = None
+        self._darks = 0
+        self._waiting: list[_Stop] = []
+        self._flat: tuple[Image, float] | None = None
+        self._depths: dict[float, Image] = {}
+        self._first_nm = 0.0
+        self._binning = 1
+        self._edge_ev: float | None = None
+        self._expected = 0
+
+    def run_started(self, start: Mapping[str, Any]) -> None:
+        """Begin anew."""
+        self._reset()
+        self._camera = str(start.get("camera", ""))
+        self._record = str(start.get("energy_record", "")) + "_"
+        scan = start.get("xanes", {})
+        edges = scan.get("edges_ev") or ()
+        self._edge_ev = float(edges[0]) if len(edges) else None
+        self._expected = len(scan.get("energies_ev", ()))
+
+    @property
+    def energies(self) -> int:
+        """How many came."""
+        return len(self._depths)
+
+    @property
+    def expected(self) -> int:
+        """How many were asked for."""
+        return self._expected
+
+    def frames_arrived(
+        self, stream: str, key: str, frames: npt.NDArray[Any], attributes: Mapping[str, npt.NDArray[Any]]
+    ) -> None:
+        """Keep frames until the event that says what they show."""
+        if self._camera and key != self._camera:
+            return
+        self._binning = max(1, -(-frames.shape[2] // self._max_width))
+        for frame in frames:
+            small = _binned(frame, self._binning)
+            if stream == "dark":
+                self._dark_sum = small.astype(np.float64) if self._dark_sum is None else self._dark_sum + small
+                self._darks += 1
+            elif stream in self._rows:
+                self._rows[stream][self._arrived[stream]] = small
+                self._arrived[stream] += 1
+        self._settle()
+
+    def event_arrived(self, stream: str, data: Mapping[str, Any]) -> None:
+        """Take what was told of one stop."""
+        if stream != "energy":
+            return
+        told = {name.removeprefix(self._record): value for name, value in data.items()}
+        if int(told.get("place", 0)) or int(told.get("repeat_number", 0)):
+            return
+        frames = _rows(told["first_frame"], told["num_frames"]) if int(told["shot"]) >= 0 else range(0)
+        flats = _rows(told["first_flat"], told["num_flats"])
+        energy_ev = 1e3 * float(told["setpoint"])
+        self._waiting.append(_Stop(energy_ev, float(told["pixel"]), float(told["i0"]), frames, flats))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Make optical depths of the stops whose frames are all there."""
+        while self._waiting:
+            stop = self._waiting[0]
+            late = len(stop.frames) and stop.frames[-1] >= self._arrived["primary"]
+            if late or (len(stop.flats) and stop.flats[-1] >= self._arrived["flat"]):
+                return
+            self._waiting.pop(0)
+            dark = 0.0 if self._dark_sum is None else (self._dark_sum / self._darks).astype(np.float32)
+            if len(stop.flats):
+                self._flat = self._take("flat", stop.flats) - dark, stop.current
+            if len(stop.frames) and self._flat is not None:
+                self._add(stop, self._take("primary", stop.frames) - dark)
+
+    def _take(self, stream: str, rows: range) -> Image:
+        kept = self._rows[stream]
+        mean = np.mean([kept[row] for row in rows], axis=0, dtype=np.float32)
+        self._rows[stream] = {row: frame for row, frame in kept.items() if row > rows[-1]}
+        return np.asarray(mean, np.float32)
+
+    def _add(self, stop: _Stop, light: Image) -> None:
+        if self._flat is None:
+            return
+        flat, current = self._flat
+        known = stop.current > 0.0 and current > 0.0
+        ratio = np.float32(stop.current / current if known else 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = np.log(np.maximum(flat, 1.0) * ratio / np.maximum(light, 1.0)).astype(np.float32)
+        self._first_nm = self._first_nm or stop.pixel_nm
+        shape = (depth.shape[0], depth.shape[1])
+        operator = StackOperator.identity(1, shape, scale=[self._first_nm / stop.pixel_nm])
+        self._depths[stop.energy_ev], _ = operator.resample(0, depth)
+
+    def map(self) -> LiveMap | None:
+        """Return what is known by now; None before the first energy."""
+        if not self._depths:
+            return None
+        energies = np.array(sorted(self._depths))
+        stack = np.stack([self._depths[energy] for energy in energies])
+        highest = stack[-1]
+        # a few hot pixels must not set what half of the largest is
+        region = np.isfinite(stack).all(axis=0) & (highest > 0.5 * float(np.nanquantile(highest, 0.99)))
+        spectrum = stack[:, region].mean(axis=1, dtype=np.float64)
+        normalised, edge = None, None
+        normalisation = self._normalisation(energies)
+        if normalisation is not None:
+            try:
+                normalised, _ = normalisation.spectrum(spectrum)
+                edge = np.where(region, edge_map(stack, normalisation).energy_ev, np.nan)
+            except AnalysisError:
+                normalised, edge = None, None  # no edge rises yet
+        return LiveMap(energies, highest, region, spectrum, normalised, edge, self._first_nm * self._binning)
+
+    def _normalisation(self, energies: Array) -> Normalisation | None:
+        if self._edge_ev is None or len(energies) < 8 or energies[-1] < self._edge_ev + LEAST_EV:
+            return None
+        try:
+            return Normalisation(energies, self._edge_ev)
+        except AnalysisError:
+            return None  # too few energies on one side by now
+
+
+def _rows(first: Any, number: Any) -> range:
+    return range(int(first), int(first) + max(0, int(number)))
+
+
+def _binned(frame: npt.NDArray[Any], binning: int) -> Image:
+    if binning == 1:
+        return np.asarray(frame, np.float32)
+    rows, columns = (n // binning * binning for n in frame.shape)
+    cut = frame[:rows, :columns].reshape(rows // binning, binning, columns // binning, binning)
+    return np.asarray(cut.mean(axis=(1, 3), dtype=np.float32), np.float32)
