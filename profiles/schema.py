@@ -273,9 +273,9 @@ class Profile(Strict):
                 for target in reference.values() if isinstance(reference, dict) else [reference]:
                     if target not in self.devices:
                         raise ValueError(f"device {name!r}: {argument} refers to {target!r}, which is not a device")
-        for role, target in self.roles.by_role().items():
-            if target is not None and target not in self.devices:
-                raise ValueError(f"role {role!r} refers to {target!r}, which is not a device")
+        for role, chosen in self.roles.by_role().items():
+            if chosen is not None and chosen not in self.devices:
+                raise ValueError(f"role {role!r} refers to {chosen!r}, which is not a device")
         for device in self.devices.values():
             for number in device.model_dump().values():
                 if isinstance(number, float) and not math.isfinite(number):

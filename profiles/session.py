@@ -41,7 +41,7 @@ class Session:
     beamline : Beamline
         Devices by name.
     instrument : Instrument or ElectronMicroscope
-        The devices by their role in plans.
+        The devices by their role in plans; which of the two is the profile's kind.
     RE : RunEngine
     data : DataFolder
         Where journal, frames and catalog lie.
@@ -56,7 +56,7 @@ class Session:
     """
 
     beamline: Beamline
-    instrument: Instrument | ElectronMicroscope
+    instrument: Any
     RE: RunEngine
     data: DataFolder
     namespace: dict[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -177,7 +178,7 @@ class NcmParticle:
         return labels
 
     @cached_property
-    def figures(self) -> dict[str, object]:
+    def figures(self) -> dict[str, Any]:
         """What a tomogram should find.
 
         Fractions are of the volume within the particle's surface, cracks and pores included; cracks that run through

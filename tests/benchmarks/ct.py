@@ -68,7 +68,8 @@ def live_figures(num: int = 200, rounds: int = 2) -> dict[str, float]:
                 plan = session.namespace["ct"].fly_tomography(
                     0, 0.1 * num, num, exposure_s=0.05, num_flats=5, num_darks=5, flats="before"
                 )
-                (uid,) = session.RE(plan)
+                taken: Any = session.RE(plan)
+                uid = taken[0]
                 run = session.open_run(uid)
                 times[live is not None].append(run.stop["time"] - run.start["time"])
                 if live is not None:

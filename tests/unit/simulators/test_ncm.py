@@ -32,9 +32,15 @@ X, Y = np.meshgrid(GRID.x_um, GRID.y_um)
 
 def tilted(rng, spread=2.0):
     directions, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    rows = tuple(tuple(float(v) for v in row) for row in directions)
-    centre = tuple(float(v) for v in rng.uniform(-spread, spread, 3))
-    return TiltedEllipsoid(centre, tuple(float(v) for v in rng.uniform(0.1, 1.8, 3)), rows)
+    first, second, third = (vector(row) for row in directions)
+    return TiltedEllipsoid(
+        vector(rng.uniform(-spread, spread, 3)), vector(rng.uniform(0.1, 1.8, 3)), (first, second, third)
+    )
+
+
+def vector(values) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
 
 
 def compiled(body, theta_deg, grid=GRID):

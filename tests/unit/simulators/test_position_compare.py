@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,25 +58,30 @@ def test_ripple_is_in_the_velocity_and_gone_at_rest():
     assert axis.position(end_s) == pytest.approx(60.0, abs=1e-9)
 
 
+def put(channel: Any, value: float) -> Any:
+    """Do what a client's put does."""
+    return channel.on_put(value)
+
+
 class Bench:
     """A motor, a position compare on it, and the pulses that came out."""
 
     def __init__(self, ripple=RIPPLE):
         self.clock = SimClock(20.0)
         self.motor = Motor(SETTINGS, self.clock, Axis(0.0, AxisErrors(ripple=ripple)))
-        self.pulses = []
+        self.pulses: list[float] = []
         self.compare = PositionCompare([("Theta", self.motor)], self.clock, [self.pulses.append])
         self.put(PC_GATE_WID=100.0, PC_PULSE_STEP=1.0, PC_GATE_START=2.0)
 
     def put(self, **values):
         for name, value in values.items():
-            self.compare.board.channels[name].on_put(value)
+            put(self.compare.board.channels[name], value)
 
     def value(self, name):
         return self.compare.board.value(name)
 
     async def go(self, target):
-        done = self.motor.fields["VAL"].on_put(target)
+        done = put(self.motor.fields["VAL"], target)
         if done is not None:
             await done
 
@@ -117,7 +123,7 @@ def test_gates_repeat_and_the_box_disarms_itself():
 def test_pulses_by_time_and_the_capture_after_its_delay():
     async def run():
         bench = Bench(Ripple())
-        bench.motor.fields["VELO"].on_put(5.0)
+        put(bench.motor.fields["VELO"], 5.0)
         bench.put(PC_PULSE_SEL=1, PC_PULSE_STEP=0.25, PC_PULSE_MAX=8, PC_PULSE_DLY=0.1, PC_ARM=1)
         await bench.go(20.0)
         return bench

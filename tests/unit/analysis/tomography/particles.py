@@ -117,6 +117,6 @@ def integrals(
         else:
             rows, cols = np.meshgrid(np.arange(ny) - 0.5 * (ny - 1) - dy, np.arange(nx) - centre - dx, indexing="ij")
             x, y = (cols * c - rows * s) * pitch, -(rows * c + cols * s) * pitch
-            maps = [(material, body.chord(x, y, float(angle))) for body, material in specimen.parts]
+            maps = [(material, body.chord(x, y, float(angle)).astype(np.float32)) for body, material in specimen.parts]
         out[k] = sum(material.attenuation_per_um(ENERGY_KEV, "total") * length for material, length in maps)
     return out

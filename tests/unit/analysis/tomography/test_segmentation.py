@@ -80,7 +80,7 @@ def test_envelope_holds_cracks_and_pores(case):
 def test_void_fraction_within_a_tenth_of_the_truth(case):
     inside = deep(seg.envelope(case.volume, close_px=4.0))
     truth = case.holes[inside].mean()
-    found = voids.void_fraction_from_halves(*case.halves, inside)
+    found = voids.void_fraction_from_halves(case.halves[0], case.halves[1], inside)
     if truth > 0.01:
         assert abs(found.value / truth - 1) < 0.1
         assert found.sd / found.value < 0.1

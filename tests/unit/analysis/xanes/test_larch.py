@@ -46,7 +46,7 @@ def test_standards_beside_larch(realdata: Path, name: str) -> None:
         first = max(int(np.searchsorted(e, theirs.e0 + low, side="right")) - 1, 0)
         last = int(np.argmin(np.abs(e - theirs.e0 - high))) - 1
         ends.append((float(e[first] - theirs.e0), float(e[last] - theirs.e0)))
-    normalisation = Normalisation(e, theirs.e0, *ends, order=details.nnorm)
+    normalisation = Normalisation(e, theirs.e0, ends[0], ends[1], order=details.nnorm)
     norm, height = normalisation.spectrum(mu)
     assert height == pytest.approx(theirs.edge_step, rel=1e-5)
     assert np.abs(norm - theirs.norm).max() < 1e-4

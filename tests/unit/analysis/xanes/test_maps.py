@@ -164,7 +164,7 @@ def test_pixels_without_an_edge_stay_empty(scene: ModuleType) -> None:
     stack[20, 3, 3] = np.nan
     norm = Normalisation(e, scene.E0, PRE, POST)
     for method in ("half", "derivative", "white_line"):
-        found = edge_map(stack, norm, method=method).energy_ev  # type: ignore[arg-type]
+        found = edge_map(stack, norm, method=method).energy_ev
         assert np.isnan([found[0, 0], found[1, 1], found[2, 2]]).all(), method
         assert np.isfinite(found[0, 1])
 
