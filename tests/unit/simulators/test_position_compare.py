@@ -93,7 +93,9 @@ def test_a_stop_on_the_way_neither_doubles_nor_loses_a_pulse():
         moving = asyncio.ensure_future(bench.go(60.0))
         while len(bench.pulses) < 7:
             await asyncio.sleep(0.001)
-        await bench.motor.stop()
+        stopping = bench.motor.stop()
+        if stopping is not None:
+            await stopping
         await moving
         await bench.go(60.0)
         return bench
