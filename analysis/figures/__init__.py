@@ -9,5 +9,15 @@ from exitwave.analysis.figures.curves import curve_figure, focus_figure
 from exitwave.analysis.figures.images import image_figure
 from exitwave.analysis.figures.resolution import resolution_figure
 from exitwave.analysis.figures.tomography import slices_figure
+from exitwave.analysis.figures.xanes import EdgePanel, xanes_figure
 
-__all__ = ["curve_figure", "focus_figure", "image_figure", "resolution_figure", "scale_bar_nm", "slices_figure"]
+__all__ = [
+    "EdgePanel",
+    "curve_figure",
+    "focus_figure",
+    "image_figure",
+    "resolution_figure",
+    "scale_bar_nm",
+    "slices_figure",
+    "xanes_figure",
+]

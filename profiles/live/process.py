@@ -48,7 +48,11 @@ def _make(kind: str) -> View:
         from exitwave.profiles.live.spectrum_image import SpectrumImageView
 
         return SpectrumImageView()
-    raise ServiceError(f"live analysis {kind!r} is unknown; there are tomography and spectrum-image")
+    if kind == "xanes":
+        from exitwave.profiles.live.xanes import XanesView
+
+        return XanesView()
+    raise ServiceError(f"live analysis {kind!r} is unknown; there are tomography, spectrum-image and xanes")
 
 
 def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
@@ -57,7 +61,7 @@ def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
     Parameters
     ----------
     kind : str
-        ``tomography`` or ``spectrum-image``.
+        ``tomography``, ``spectrum-image`` or ``xanes``.
     data : DataFolder
     folder : Path
         Where pictures and figures go.
