@@ -83,8 +83,21 @@ def close_valves(microscope: ElectronMicroscope) -> MsgGenerator[None]:
 
 
 def new_area(microscope: ElectronMicroscope) -> MsgGenerator[None]:
-    """Say that the beam now meets a fresh area of the specimen: its dose begins at zero."""
+    """Say that the beam now meets a fresh area of the specimen: its dose begins at zero.
+
+    Raises
+    ------
+    BeamError
+        The dose does not stay at zero.
+    """
+    yield from blank(microscope)
     yield from bps.mv(microscope.dose.reset_command, 1)
+    # The meter shows it a moment later, and what it shows is what plans reckon with.
+    for _ in range(100):
+        if not (yield from bps.rd(microscope.dose.accumulated, default_value=0.0)):
+            return
+        yield from bps.sleep(0.02)
+    raise BeamError(f"{microscope.dose.name}: did not begin anew within 2 s; is the beam blanked?")
 
 
 def make_safe(microscope: ElectronMicroscope) -> MsgGenerator[None]:
