@@ -7,6 +7,7 @@ from exitwave.analysis.columns.compare import (
     paired_difference,
     width_on_intensity,
 )
+from exitwave.analysis.columns.expected_map import aperture_transfer, expected_map
 from exitwave.analysis.columns.filters import wiener
 from exitwave.analysis.columns.find import estimate_spacing, find_columns, split_by_intensity
 from exitwave.analysis.columns.first_principles import (
@@ -20,6 +21,7 @@ from exitwave.analysis.columns.first_principles import (
 )
 from exitwave.analysis.columns.fit import ColumnFit, fit_columns
 from exitwave.analysis.columns.fourier import LatticeSpots, SpotComparison, compare_periodicity, lattice_spots
+from exitwave.analysis.columns.joint import fit_columns_jointly, minor_sites
 from exitwave.analysis.columns.lattice import Lattice, classify_sites, fit_lattice
 from exitwave.analysis.columns.nulls import Null, common_width_null, half_split_null, thinning_null
 from exitwave.analysis.columns.recipe import RecipeWidths, paper_recipe
@@ -47,6 +49,7 @@ __all__ = [
     "SpotComparison",
     "Verdict",
     "adiabatic_range_pm",
+    "aperture_transfer",
     "classify_sites",
     "common_width_null",
     "compare_periodicity",
@@ -56,13 +59,16 @@ __all__ = [
     "estimate_spacing",
     "expected_fwhm_pm",
     "expected_intensity",
+    "expected_map",
     "find_columns",
     "fit_columns",
+    "fit_columns_jointly",
     "fit_lattice",
     "group_difference",
     "half_split_null",
     "intensity_ratio",
     "lattice_spots",
+    "minor_sites",
     "object_function",
     "paired_difference",
     "paper_recipe",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ from exitwave.analysis.errors import ShapeError, require_positive
 __all__ = ["Comparison", "IntensityRatio", "Verdict", "compare_species", "compare_windows", "intensity_ratio"]
 
 Array = npt.NDArray[np.float64]
+Fitter = Callable[[Array, int], ColumnFit]
+"""From a map, and the number of the window that it is of (0, 1; -1 for photons of both), to fitted columns."""
 SIGNIFICANT = 0.05
 
 
@@ -128,12 +130,16 @@ def _recipe(positions: Array, pixel_pm: float, base: float, radius_px: float) ->
     return measure
 
 
-def _fitted(positions: Array, pixel_pm: float, options: dict[str, Any]) -> Measure:
+def _fitted(fitter: Fitter, pixel_pm: float, window: int) -> Measure:
     def measure(counts: Array) -> Array:
-        fit = fit_columns(counts, positions, **options)
+        fit = fitter(counts, window)
         return np.where(fit.ok, pixel_pm * fit.fwhm, np.nan)
 
     return measure
+
+
+def _local(positions: Array, options: dict[str, Any]) -> Fitter:
+    return lambda counts, _: fit_columns(counts, positions, **options)
 
 
 def _radius(positions: Array) -> float:
@@ -157,6 +163,7 @@ def compare_windows(
     choose: npt.NDArray[np.bool_] | None = None,
     repeats: int = 20,
     rng: np.random.Generator,
+    fitter: Fitter | None = None,
     **options: Any,
 ) -> Comparison:
     """Compare the widths of the same columns in two windows, FWHM(1) - FWHM(2).
@@ -177,6 +184,9 @@ def compare_windows(
     repeats : int
         Of each null; 0 leaves the nulls out.
     rng : numpy Generator
+    fitter : callable, optional
+        ``fitter(map, window)`` returns a `ColumnFit` of `positions` in place of `fit_columns`; window is 0 or 1, -1 for
+        a map dealt from the photons of both.
     **options
         For `fit_columns`.
 
@@ -194,7 +204,8 @@ def compare_windows(
     if pick.shape != (len(where),):
         raise ShapeError(f"choose: shape {pick.shape} for {len(where)} columns")
     images = [np.asarray(c, np.float64) for c in (counts_1, counts_2)]
-    fits = [fit_columns(image, where, **options) for image in images]
+    by = fitter or _local(where, options)
+    fits = [by(image, window) for window, image in enumerate(images)]
     widths = [np.where(f.ok & pick, scale * f.fwhm, np.nan) for f in fits]
     difference = paired_difference(
         *widths, a_se=scale * fits[0].fwhm_se, b_se=scale * fits[1].fwhm_se, rng=rng
@@ -207,9 +218,10 @@ def compare_windows(
 
     half_split = thinning = recipe = recipe_null = None
     if repeats > 1:
-        by_fit = chosen(_fitted(where, scale, options))
-        half_split = half_split_null(images[0], images[1], by_fit, rng=rng, repeats=repeats)
-        thinning = thinning_null(images[0], images[1], by_fit, rng=rng, repeats=repeats)
+        mixed = chosen(_fitted(by, scale, -1))
+        half_split = half_split_null(images[0], images[1], mixed, rng=rng, repeats=repeats)
+        richer = chosen(_fitted(by, scale, int(images[0].sum() < images[1].sum())))
+        thinning = thinning_null(images[0], images[1], richer, rng=rng, repeats=repeats)
     if recipe_base is not None:
         read = chosen(_recipe(where, scale, recipe_base, _radius(where)))
         seen = [read(image) for image in images]
@@ -234,6 +246,7 @@ def compare_species(
     names: Sequence[str] = ("kind 0", "kind 1"),
     repeats: int = 20,
     rng: np.random.Generator,
+    fitter: Fitter | None = None,
     **options: Any,
 ) -> Comparison:
     """Compare the widths of two kinds of columns of one map, FWHM(kind 0) - FWHM(kind 1).
@@ -250,14 +263,15 @@ def compare_species(
         raise ShapeError(f"groups: shape {kind.shape} for {len(where)} columns")
     scale = require_positive("pixel_pm", pixel_pm, "pm")
     image = np.asarray(counts, np.float64)
-    fit = fit_columns(image, where, **options)
+    by = fitter or _local(where, options)
+    fit = by(image, 0)
     width = np.where(fit.ok, scale * fit.fwhm, np.nan)
     difference = group_difference(width, kind, values_se=scale * fit.fwhm_se, rng=rng)
     regression = width_on_intensity(np.where((kind == 0) | (kind == 1), fit.intensity, np.nan), width)
     null = recipe = recipe_null = None
     shape = (image.shape[0], image.shape[1])
     if repeats > 1:
-        null = common_width_null(fit, shape, _fitted(where, scale, options), kind, rng=rng, repeats=repeats)
+        null = common_width_null(fit, shape, _fitted(by, scale, 0), kind, rng=rng, repeats=repeats)
     if recipe_base is not None:
         read = _recipe(where, scale, recipe_base, _radius(where))
         seen = read(image)

@@ -106,7 +106,7 @@ def open_stage(profile: str, arguments: Sequence[str], out: Path) -> Iterator[St
     out.mkdir(parents=True, exist_ok=True)
     with console.status("starting the simulated instrument"):
         with times.phase("simulator"):
-            simulator = SimulatedBeamline(profile, list(arguments))
+            simulator = SimulatedBeamline(profile.replace("_", "-"), list(arguments))
         with times.phase("session"):
             # No catalog: its server's start would take the processor from the images. The journal has the runs, and
             # the next session's forwarder brings them into the catalog.

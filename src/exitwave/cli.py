@@ -106,9 +106,29 @@ def demo_tomography(
     raise typer.Exit(tomography_command(request, json_path=json, out=out))
 
 
+@demo_app.command("anxri")
+def demo_anxri(
+    json: JsonFile = None,
+    out: OutFolder = Path("."),
+    specimen: Annotated[str, typer.Option(help="SrTiO3 or NPG-Pd-Pt.")] = "SrTiO3",
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="first-principles, phenomenological or artefact; may be repeated, all without it."),
+    ] = None,
+    counts: Annotated[float, typer.Option(help="Times the published counts per column.")] = 1.0,
+    speed: Speed = 20.0,
+    seed: Seed = 18,
+) -> None:
+    """Image columns of atoms in bremsstrahlung, measure their widths, and judge differences beside their nulls."""
+    from exitwave.profiles.demos.anxri import MODES, AnxriRequest, anxri_command
+
+    request = AnxriRequest(specimen, tuple(mode) if mode else MODES, counts, seed, speed)
+    raise typer.Exit(anxri_command(request, json_path=json, out=out))
+
+
 @app.command()
 def live(
-    kind: Annotated[str, typer.Argument(help="What to follow: tomography.")] = "tomography",
+    kind: Annotated[str, typer.Argument(help="What to follow: tomography or spectrum-image.")] = "tomography",
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and figures; live/ of the data folder.")] = None,
 ) -> None:
     """Follow runs from another terminal: pictures and figures while the data arrive."""
