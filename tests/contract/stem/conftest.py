@@ -36,9 +36,9 @@ def _forget_client_context() -> None:
     pyepics_compat._make_context.cache_clear()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def ioc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMicroscope]:
-    """The microscope with a perfect instrument, in real time; for this folder it takes the beamline's place."""
+    """The microscope with a perfect instrument, in real time; for this module it takes the beamline's place."""
     log = tmp_path_factory.mktemp("stem") / "log"
     before = dict(os.environ)
     process = _start(log)
