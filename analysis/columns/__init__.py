@@ -21,7 +21,7 @@ from exitwave.analysis.columns.first_principles import (
 )
 from exitwave.analysis.columns.fit import ColumnFit, fit_columns
 from exitwave.analysis.columns.fourier import LatticeSpots, SpotComparison, compare_periodicity, lattice_spots
-from exitwave.analysis.columns.joint import fit_columns_jointly, minor_sites
+from exitwave.analysis.columns.joint import JointFit, fit_columns_jointly, minor_sites
 from exitwave.analysis.columns.lattice import Lattice, classify_sites, fit_lattice
 from exitwave.analysis.columns.nulls import Null, common_width_null, half_split_null, thinning_null
 from exitwave.analysis.columns.recipe import RecipeWidths, paper_recipe
@@ -41,6 +41,7 @@ __all__ = [
     "Comparison",
     "Difference",
     "IntensityRatio",
+    "JointFit",
     "Lattice",
     "LatticeSpots",
     "Null",

@@ -9,6 +9,7 @@ part with their heights.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from exitwave.analysis.columns.fit import ColumnFit
 from exitwave.analysis.columns.lattice import Lattice
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError, require_positive
 
-__all__ = ["fit_columns_jointly", "minor_sites"]
+__all__ = ["JointFit", "fit_columns_jointly", "minor_sites"]
 
 Array = npt.NDArray[np.float64]
 
@@ -72,6 +73,25 @@ def minor_sites(
     inside = ((sites > -0.4 * spacing) & (sites < np.array(shape) - 1 + 0.4 * spacing)).all(axis=1)
     free = np.asarray(cKDTree(where).query(sites)[0]) > 0.3 * spacing
     return np.asarray(sites[inside & free])
+
+
+@dataclass(frozen=True)
+class JointFit(ColumnFit):
+    """Columns with uncertainties, and what those have in common.
+
+    Attributes
+    ----------
+    width_covariance : (n, n)
+        Of the FWHM of all columns, pixels^2. One pedestal for all makes their errors alike: the mean of many columns is
+        known less well than their scatter says.
+    """
+
+    width_covariance: Array
+
+    def common_variance(self, weights: npt.ArrayLike) -> float:
+        """Return the variance of a weighted sum of widths over what independent errors would give it, pixels^2."""
+        w = np.asarray(weights, np.float64)
+        return float(w @ self.width_covariance @ w - (w**2) @ np.diag(self.width_covariance))
 
 
 class _Model:
@@ -150,7 +170,7 @@ def fit_columns_jointly(
     radius_px: float | None = None,
     start: ColumnFit | None = None,
     steps: int = 40,
-) -> ColumnFit:
+) -> JointFit:
     """Fit Gaussians on one free pedestal to all columns of a map at once, by Poisson likelihood.
 
     Fisher scoring on all parameters together (Levenberg's damping); the covariance is the inverse of the whole
@@ -180,7 +200,7 @@ def fit_columns_jointly(
 
     Returns
     -------
-    ColumnFit
+    JointFit
         Of `positions`; the pedestal is the same for all.
 
     Raises
@@ -215,7 +235,10 @@ def fit_columns_jointly(
     block = np.column_stack([np.full(n, 4 * n), 4 * np.arange(n)[:, None] + np.arange(4)])
     covariance = whole[block[:, :, None], block[:, None, :]]
     bad = (par[:, 0] <= 0) | (np.hypot(*(par[:, 1:3] - where).T) > 0.5 * spacing)
-    return ColumnFit(full, covariance, bad.astype(np.int32) * 2)
+    shapes = 4 * np.arange(n) + 3
+    slope = -math.sqrt(math.log(2.0)) * par[:, 3] ** -1.5  # of FWHM = 2 sqrt(ln 2 / p)
+    widths = whole[np.ix_(shapes, shapes)] * slope[:, None] * slope[None, :]
+    return JointFit(full, covariance, bad.astype(np.int32) * 2, widths)
 
 
 def _start(model: _Model, where: Array, width: float, start: ColumnFit | None) -> tuple[Array, Array]:
