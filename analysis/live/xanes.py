@@ -6,7 +6,7 @@ size; nothing is aligned, which the scan's own tracking makes good enough for a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ class LiveXanes(LiveRouter):
         self._camera = str(start.get("camera", ""))
         self._record = str(start.get("energy_record", "")) + "_"
         scan = start.get("xanes", {})
-        edges = scan.get("edges_ev") or ()
+        edges: Sequence[float] = scan.get("edges_ev", ())
         self._edge_ev = float(edges[0]) if len(edges) else None
         self._expected = len(scan.get("energies_ev", ()))
 
@@ -119,7 +119,7 @@ class LiveXanes(LiveRouter):
         """Keep frames until the event that says what they show."""
         if self._camera and key != self._camera:
             return
-        self._binning = max(1, -(-frames.shape[2] // self._max_width))
+        self._binning = max(1, -(-int(np.shape(frames)[-1]) // self._max_width))
         for frame in frames:
             small = _binned(frame, self._binning)
             if stream == "dark":
@@ -172,8 +172,8 @@ class LiveXanes(LiveRouter):
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = np.log(np.maximum(flat, 1.0) * ratio / np.maximum(light, 1.0)).astype(np.float32)
         self._first_nm = self._first_nm or stop.pixel_nm
-        shape = (depth.shape[0], depth.shape[1])
-        operator = StackOperator.identity(1, shape, scale=[self._first_nm / stop.pixel_nm])
+        rows, columns = depth.shape
+        operator = StackOperator.identity(1, (rows, columns), scale=[self._first_nm / stop.pixel_nm])
         self._depths[stop.energy_ev], _ = operator.resample(0, depth)
 
     def map(self) -> LiveMap | None:

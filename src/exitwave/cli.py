@@ -126,9 +126,26 @@ def demo_anxri(
     raise typer.Exit(anxri_command(request, json_path=json, out=out))
 
 
+@demo_app.command("xanes")
+def demo_xanes(
+    json: JsonFile = None,
+    out: OutFolder = Path("."),
+    energies: Annotated[int, typer.Option(help="How many: a ready-made list of 21, 41, 63 or 101.")] = 41,
+    exposure: Annotated[float, typer.Option(help="Of each frame, s.")] = 2.0,
+    frames: Annotated[int, typer.Option(help="At each energy; as many flats are taken there.")] = 4,
+    speed: Speed = 20.0,
+    seed: Seed = 18,
+) -> None:
+    """Map the edge energy of a pristine and a cycled battery particle and compare it with the truth."""
+    from exitwave.profiles.demos.xanes import XanesRequest, xanes_command
+
+    request = XanesRequest(energies, exposure, frames, seed, speed)
+    raise typer.Exit(xanes_command(request, json_path=json, out=out))
+
+
 @app.command()
 def live(
-    kind: Annotated[str, typer.Argument(help="What to follow: tomography or spectrum-image.")] = "tomography",
+    kind: Annotated[str, typer.Argument(help="What to follow: tomography, spectrum-image or xanes.")] = "tomography",
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and figures; live/ of the data folder.")] = None,
 ) -> None:
     """Follow runs from another terminal: pictures and figures while the data arrive."""
