@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +118,7 @@ class _Model:
         self.fixed = minor
         self.known = known.ravel()[used]
         tree = cKDTree(self.pixels)
-        reached = tree.query_ball_point(np.vstack([main, minor]) if self.m else main, _REACH * fwhm)
+        reached = [list(r) for r in tree.query_ball_point(np.vstack([main, minor]), _REACH * fwhm)]
         self.column = np.repeat(np.arange(self.n + self.m), [len(r) for r in reached])
         self.pixel = np.concatenate([np.asarray(r, np.int64) for r in reached])
         self.is_main = self.column < self.n
@@ -277,7 +278,8 @@ def _scoring(model: _Model, par: Array, rest: Array, steps: int) -> tuple[Array,
     n = model.n
     floor = 1e-3 * float(model.counts.mean()) + _LEAST
     damping, value = 1e-3, math.inf
-    fisher = score = np.zeros(0)
+    fisher: npt.NDArray[Any] = np.zeros((0, 0))
+    score: npt.NDArray[Any] = np.zeros(0)
     current = model.expected(par, rest)
     fresh = True
     for _ in range(steps):

@@ -428,7 +428,7 @@ def _figures(
     out["expected_fwhm_pm"] = expected_fwhm_pm
     parts = [windows.verdict.words, *(one.verdict.words for one in species[:1])]
     out["verdict"] = " ".join([*parts, _widths_words(float(np.mean(out["fwhm_pm"])), expected_fwhm_pm)])
-    return json.loads(json.dumps(out).replace("NaN", "null"))  # type: ignore[no-any-return]
+    return dict(json.loads(json.dumps(out).replace("NaN", "null")))
 
 
 def _widths_words(found_pm: float, expected_pm: float) -> str:
@@ -456,8 +456,8 @@ def _pictures(
     about, events = measurement.metadata, measurement.events
     groups = np.where(scene.chosen, kinds, 2)
     what = f"{about['specimen']}, simulated, mode: {about['mode']}"
-    size = {"pixel_pm": scene.pixel_pm}
-    numbered = {"positions": scene.positions, "kinds": groups}
+    size: dict[str, Any] = {"pixel_pm": scene.pixel_pm}
+    numbered: dict[str, Any] = {"positions": scene.positions, "kinds": groups}
     for k, window in enumerate((E1, E2)):
         title = f"{what}\n{window.name} {window.low_kev:g} to {window.high_kev:g} keV, raw counts"
         pictures.column_map_figure(scene.maps[k], out / f"{name}-{window.name}.png", title=title, **numbered, **size)
@@ -505,10 +505,10 @@ def _overview(
         axes = figure.add_subplot(grid[0, k])
         draw_image(figure, axes, scene.maps[k], 1e-3 * scene.pixel_pm, "counts per pixel", None, "gray")
         axes.set_title(f"{window.name}: {window.low_kev:g} to {window.high_kev:g} keV", fontsize=9, loc="left")
-        for number, (y, x) in enumerate(scene.positions[scene.chosen], start=1):
-            colour = {0: RED, 1: BLUE}.get(int(groups[scene.chosen][number - 1]), GREY)
-            words = axes.text(x + 0.5, y + 0.5, str(number), color=colour, fontsize=4.5, ha="center", va="center")
-            words.set_path_effects([withStroke(linewidth=1.0, foreground="white")])
+        for n, (y, x) in enumerate(scene.positions[scene.chosen], start=1):
+            colour = {0: RED, 1: BLUE}.get(int(groups[scene.chosen][n - 1]), GREY)
+            mark = axes.text(x + 0.5, y + 0.5, str(n), color=colour, fontsize=4.5, ha="center", va="center")
+            mark.set_path_effects([withStroke(linewidth=1.0, foreground="white")])
     axes = figure.add_subplot(grid[1, :])
     number = np.arange(1, int(scene.chosen.sum()) + 1)
     names = specimen.names or ("columns",)

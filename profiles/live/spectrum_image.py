@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from exitwave.analysis.columns import find_columns, fit_columns
 from exitwave.analysis.eds import EnergyWindow
 from exitwave.analysis.errors import FileFormatError
 from exitwave.analysis.figures.canvas import BLUE, GREY, INK, RED, draw_image, new_figure, save, tidy
@@ -31,6 +33,7 @@ class SpectrumImageView:
         self._history: list[tuple[int, tuple[float, ...]]] = []
         self._work_s = 0.0
         self._title = ""
+        _warm_up()
 
     def accepts(self, start: Mapping[str, Any]) -> bool:
         """Whether the plan takes a spectrum image."""
@@ -92,6 +95,16 @@ class SpectrumImageView:
             "fwhm_se_pm": [plain(value) for value in state.fwhm_se_pm],
             "longest_update_s": round(self._work_s, 3),
         }
+
+
+def _warm_up() -> None:
+    """Compile and import what the first picture needs, before there is anything to draw."""
+    y, x = np.indices((64, 64))
+    bumps = 40.0 * (1.0 + np.cos(2.0 * math.pi * y / 16.0)) * (1.0 + np.cos(2.0 * math.pi * x / 16.0))
+    fit_columns(np.rint(bumps), find_columns(bumps))
+    figure = new_figure(2.0, 2.0)
+    draw_image(figure, figure.subplots(), bumps, 0.02, "counts", None, "gray")
+    figure.savefig(io.BytesIO(), format="png")
 
 
 def _draw(
