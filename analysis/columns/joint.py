@@ -118,7 +118,7 @@ class _Model:
         self.fixed = minor
         self.known = known.ravel()[used]
         tree = cKDTree(self.pixels)
-        reached = [list(r) for r in tree.query_ball_point(np.vstack([main, minor]), _REACH * fwhm)]
+        reached: list[Any] = list(np.asarray(tree.query_ball_point(np.vstack([main, minor]), _REACH * fwhm), object))
         self.column = np.repeat(np.arange(self.n + self.m), [len(r) for r in reached])
         self.pixel = np.concatenate([np.asarray(r, np.int64) for r in reached])
         self.is_main = self.column < self.n
