@@ -1,0 +1,87 @@
+"""The comparison with the truth of spectroscopic imaging, against numbers put in by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exitwave.analysis.xanes import Normalisation, StackOperator
+from exitwave.profiles.demos import xanes_truth
+
+N, SIZE, CORNER = 5, 64, 100.0
+
+
+def truth(shift: np.ndarray[Any, Any]) -> xanes_truth.FrameTruth:
+    """Return places of a specimen 10 pixels off the middle, seen larger and larger, and displaced."""
+    pixel_nm = 28.0 / (1.0 + 0.01 * np.arange(N))
+    middle = 0.5 * (SIZE - 1)
+    scale = pixel_nm[2] / pixel_nm
+    seen = middle + scale[:, None] * np.array([10.0, -5.0]) + shift
+    defocus = np.array([0.0, 1.0, -3.0, 0.5, 0.0])
+    return xanes_truth.FrameTruth(8300.0 + np.arange(N), pixel_nm, defocus, CORNER + seen[:, 0], CORNER + seen[:, 1])
+
+
+def test_an_operator_that_is_true_has_no_error() -> None:
+    rng = np.random.default_rng(3)
+    shift = rng.normal(0.0, 2.0, (N, 2))
+    shift[2] = 0.0
+    told = truth(shift)
+    operator = StackOperator(told.pixel_nm[2] / told.pixel_nm, shift, (0.5 * (SIZE - 1),) * 2)
+    figures = xanes_truth.placing_figures(told, operator, 2, CORNER, 9.0)
+    assert figures["focus_error_dof"] == pytest.approx(3.0 / 9.0)
+    assert figures["magnification_residual_px"] == pytest.approx(0.0, abs=1e-9)
+    assert figures["alignment_rms_px"] == pytest.approx(0.0, abs=1e-9)
+    assert figures["alignment_before_rms_px"] > 0.5
+
+
+def test_errors_of_shift_and_scale_are_seen() -> None:
+    told = truth(np.zeros((N, 2)))
+    wrong = np.array([[0.3, 0.0], [-0.3, 0.0], [0.0, 0.0], [0.3, 0.0], [-0.3, 0.0]])
+    scale = told.pixel_nm[2] / told.pixel_nm
+    scale[4] *= 1.001
+    operator = StackOperator(scale, wrong, (0.5 * (SIZE - 1),) * 2)
+    figures = xanes_truth.placing_figures(told, operator, 2, CORNER, 9.0)
+    assert figures["magnification_residual_px"] == pytest.approx(0.001 * 0.5 * SIZE, rel=1e-6)
+    assert figures["alignment_rms_px"] == pytest.approx(0.3 * math.sqrt(0.4), rel=0.05)
+
+
+def test_bias_rms_and_pull_of_errors_that_are_known() -> None:
+    rng = np.random.default_rng(8)
+    true = np.full((200, 200), 8340.0)
+    true[:5] = np.nan
+    sd = rng.uniform(0.1, 0.3, true.shape)
+    edge = true + 0.05 + sd * rng.normal(size=true.shape)
+    figures = xanes_truth.edge_figures(edge, sd, true, 0.5 * sd)
+    assert figures["pixels"] == 195 * 200
+    assert figures["edge_bias_ev"] == pytest.approx(0.05, abs=0.005)
+    assert figures["edge_rms_ev"] == pytest.approx(math.sqrt(0.05**2 + (0.1**2 + 0.1 * 0.3 + 0.3**2) / 3), rel=0.02)
+    assert figures["edge_rms_over_bound"] == pytest.approx(2.07, abs=0.06)
+    assert figures["pull_width"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_mixture_has_its_edge_between_those_of_its_states() -> None:
+    energies = np.arange(8133.0, 8700.0, 0.1)
+
+    def spectrum(edge_ev: float) -> np.ndarray[Any, Any]:
+        return 40.0 + 200.0 * (0.5 + np.arctan((energies - edge_ev) / 2.0) / math.pi)
+
+    spectra = {"energy": energies} | {
+        f"NMC622_{name}": spectrum(edge)
+        for name, edge in zip(xanes_truth.STATES, (8340.0, 8341.5, 8343.0), strict=True)
+    }
+    scan = np.concatenate(
+        [np.arange(8240.0, 8306.0, 15.0), np.arange(8308.0, 8364.0, 2.0), np.arange(8380, 8580, 30.0)]
+    )
+    normalisation = Normalisation(scan, 8333.0, (-95.0, -27.0), (45.0, 240.0), 1)
+    thickness = np.zeros((3, 1, 4))
+    thickness[0, 0, :3] = 6.0, 0.0, 3.0
+    thickness[1, 0, :3] = 0.0, 4.0, 3.0
+    edge, valence = xanes_truth.true_edge_map(thickness, spectra, normalisation, np.ones((1, 4), np.bool_))
+    np.testing.assert_allclose(valence[0, :3], [2.0, 3.0, 2.5])
+    assert np.isnan(edge[0, 3])
+    assert edge[0, 1] - edge[0, 0] == pytest.approx(1.5, abs=0.02)
+    assert edge[0, 2] - edge[0, 0] == pytest.approx(0.75, abs=0.05)
+    assert edge[0, 0] == pytest.approx(8340.0, abs=0.3)
