@@ -63,7 +63,12 @@ def test_dead_time_and_segment_asymmetry(eds_data: Path) -> None:
     for segment in segments:
         assert segment.dead_share == pytest.approx(segment.dead_share_by_rates, abs=0.01)
         assert 1e-6 < segment.dead_time_s() < 5e-5
+        print(
+            f"{segment.name}: dead {100 * segment.dead_share:.2f} % by clocks, {100 * segment.dead_share_by_rates:.2f} %"
+            f" by rates, {1e6 * segment.dead_time_s():.2f} us a pulse"
+        )
     shares = list(asymmetry(list(segments)).values())
+    print("segments over their mean:", ", ".join(f"{share:.3f}" for share in shares))
     # the second segment lies in the holder's shadow
     assert shares == pytest.approx([0.71, 0.17, 1.50, 1.61], abs=0.02)
 
@@ -92,6 +97,7 @@ def test_strontium_titanate_lines_and_windows(eds_data: Path) -> None:
         assert counts == pytest.approx(fit.model[start:stop].sum(), abs=5 * counts**0.5)
         lines = 1.0 - fit.continuum[start:stop].sum() / fit.model[start:stop].sum()
         assert lines < 0.03
+        print(f"{window}: {counts:.0f} counts, {100 * lines:.2f} % of lines by the fit")
         assert judge_window(window, around, fit.axis).clean
     assert window_maps(measured.events, windows).sum() > 1000
     titanium = EnergyWindow(4.2, 4.9)
@@ -133,6 +139,10 @@ def test_iron_platinum_beside_exspy(eds_data: Path, exspy: ModuleType) -> None:
     assert theirs_counts[1] / alpha[1] == pytest.approx(0.982, abs=0.08)
     ours = cliff_lorimer({"Fe": alpha[0], "Pt": alpha[1]}, dict(zip(("Fe", "Pt"), factors, strict=True)))
     assert 100 * float(ours.atoms["Fe"]) == pytest.approx(theirs["Fe"], abs=4.0)
+    print(
+        f"Fe K alpha and Pt L alpha: {alpha[0]:.0f} and {alpha[1]:.0f} counts, exspy {theirs_counts[0]:.0f} and "
+        f"{theirs_counts[1]:.0f}; Fe {100 * float(ours.atoms['Fe']):.1f} atom %, exspy {theirs['Fe']:.1f}"
+    )
     same = cliff_lorimer(
         {"Fe": theirs_counts[0], "Pt": theirs_counts[1]}, dict(zip(("Fe", "Pt"), factors, strict=True))
     )
