@@ -64,8 +64,8 @@ def test_dead_time_and_segment_asymmetry(eds_data: Path) -> None:
         assert segment.dead_share == pytest.approx(segment.dead_share_by_rates, abs=0.01)
         assert 1e-6 < segment.dead_time_s() < 5e-5
         print(
-            f"{segment.name}: dead {100 * segment.dead_share:.2f} % by clocks, {100 * segment.dead_share_by_rates:.2f} %"
-            f" by rates, {1e6 * segment.dead_time_s():.2f} us a pulse"
+            f"{segment.name}: dead {100 * segment.dead_share:.2f} % by clocks, {100 * segment.dead_share_by_rates:.2f}"
+            f" % by rates, {1e6 * segment.dead_time_s():.2f} us a pulse"
         )
     shares = list(asymmetry(list(segments)).values())
     print("segments over their mean:", ", ".join(f"{share:.3f}" for share in shares))
