@@ -16,12 +16,14 @@ N, SIZE, CORNER = 5, 64, 100.0
 
 def truth(shift: np.ndarray[Any, Any]) -> xanes_truth.FrameTruth:
     """Return places of a specimen 10 pixels off the middle, seen larger and larger, and displaced."""
-    pixel_nm = 28.0 / (1.0 + 0.01 * np.arange(N))
+    pixel_nm = 28.0 / (1.0 + 0.01 * np.arange(N, dtype=np.float64))
     middle = 0.5 * (SIZE - 1)
     scale = pixel_nm[2] / pixel_nm
     seen = middle + scale[:, None] * np.array([10.0, -5.0]) + shift
     defocus = np.array([0.0, 1.0, -3.0, 0.5, 0.0])
-    return xanes_truth.FrameTruth(8300.0 + np.arange(N), pixel_nm, defocus, CORNER + seen[:, 0], CORNER + seen[:, 1])
+    return xanes_truth.FrameTruth(
+        8300.0 + np.arange(N, dtype=np.float64), pixel_nm, defocus, CORNER + seen[:, 0], CORNER + seen[:, 1]
+    )
 
 
 def test_an_operator_that_is_true_has_no_error() -> None:
