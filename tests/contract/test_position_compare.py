@@ -141,10 +141,11 @@ def test_frames_that_the_file_loses_leave_a_gap_in_the_numbers(fly: Any, signals
     assert angles[0] == pytest.approx(0.6 + SPEED_DEG_S * 0.0225, abs=1e-3)
 
 
-def test_an_axis_that_stops_short_is_named_and_disarmed(fly: Any, wait_until: Callable[..., None]) -> None:
+def test_an_axis_that_stops_short_is_named_and_a_stop_disarms(fly: Any, wait_until: Callable[..., None]) -> None:
     compare, theta, _ = fly
     with pytest.raises(PositionCompareError, match=r"SAM:Theta came to rest after 16 of 20 pulses"):
         sweep(compare, theta, CompareWindow(0.0, 0.2, 20), beyond_deg=-0.7)
+    compare.stop()
     wait_until(lambda: not compare.armed.get(use_monitor=False), what="the disarming of a failed comparison")
 
 
