@@ -43,8 +43,8 @@ PRE_EV, POST_EV = (-200.0, -28.0), (45.0, 400.0)
 """From the edge: where the line and the polynomial are fitted."""
 SURFACE_NM = 250.0
 """Distance from the outline from which pixels are compared: the outline itself is blurred."""
-BAND, DRIFT_ORDER = 0.12, 2
-"""Of the alignment: cycles per pixel, and order of the drift over the energy."""
+BAND, DRIFT_ORDER, SPANS = 0.12, 2, (1, 2, 4, 8)
+"""Of the alignment: cycles per pixel, order of the drift over the energy, and pairs of energies that are compared."""
 FILM_EDGE_UM = 20.0
 """A film is put so that its edge stands in the middle of the field: half of it is empty and gives the beam's level."""
 GOAL_EV = 0.2
@@ -381,7 +381,13 @@ def _aligned(stack: XanesStack, foil_edge_after_ev: float) -> _Aligned:
     # Beyond the band there is little but noise. What moves the image while the energy changes, the lens on its rail
     # and the drift of the stage, is smooth; single registrations scatter by more.
     found = align(
-        depths, start, reference=reference, highest_frequency=BAND, drift_order=DRIFT_ORDER, times_s=energies_ev
+        depths,
+        start,
+        reference=reference,
+        spans=SPANS,
+        highest_frequency=BAND,
+        drift_order=DRIFT_ORDER,
+        times_s=energies_ev,
     )
     moved = [found.operator.resample(k, depths[k], pairs[k][1]) for k in range(len(depths))]
     return _Aligned(
@@ -452,8 +458,10 @@ def _map(
     )
     spectra = xanes_truth.true_spectra(truth / "spectra.txt")
     true, _ = xanes_truth.true_edge_map(thickness, spectra, normalisation, mask)
-    contrast = core_minus_shell(edge, sd, depth_nm)
-    true_contrast = core_minus_shell(true, sd, depth_nm)
+    # A pixel's deviation moves with its edge energy, and weights by it would pull the mean of the noisier shell down.
+    even = np.where(np.isfinite(edge) & np.isfinite(true), np.sqrt(np.nanmean(sd**2)), np.nan)
+    contrast = core_minus_shell(edge, even, depth_nm)
+    true_contrast = core_minus_shell(true, even, depth_nm)
     figures: dict[str, Any] = {
         **xanes_truth.edge_figures(edge, sd, true, sd),
         "edge_median_ev": float(np.nanmedian(edge)),
