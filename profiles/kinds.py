@@ -16,10 +16,9 @@ __all__ = ["make_instrument", "plan_groups", "single_stubs"]
 
 def make_instrument(beamline: Beamline, data: DataFolder) -> Instrument | ElectronMicroscope:
     """Return the devices by their role, with what knows the runs of this data folder."""
-    from exitwave.profiles.storage.tilt_series import TiltSeriesFinder
-
     from exitwave import plans
     from exitwave.profiles.storage import TomogramFinder, XanesFinder
+    from exitwave.profiles.storage.tilt_series import TiltSeriesFinder
 
     roles = {role: beamline.role(role) for role in beamline.profile.roles.by_role()}
     if beamline.profile.roles.instrument == "electron microscope":
