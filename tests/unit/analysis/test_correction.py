@@ -140,6 +140,12 @@ def test_mean_rejects_zingers_and_nothing_else(rng: np.random.Generator) -> None
     np.testing.assert_allclose(mean_frames(clean[:3]), clean[:3].mean(axis=0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("n", [4, 6, 20])
+def test_mean_frames_throws_no_normal_noise_away(n: int) -> None:
+    frames = np.random.default_rng(n).normal(1000.0, 10.0, (n, 200, 200))
+    assert float(mean_frames(frames).std()) == pytest.approx(10.0 / math.sqrt(n), rel=0.02)
+
+
 def test_mean_needs_frames_of_one_shape() -> None:
     with pytest.raises(ShapeError, match="none"):
         mean_frames([])
