@@ -30,6 +30,7 @@ def pack(sinogram: Floats, keys: npt.NDArray[np.uint64], first: int, last: int) 
 
 @kernel
 def unpack(keys: npt.NDArray[np.uint64], ordered: Floats, origin: npt.NDArray[np.int32], first: int, last: int) -> None:
+    """Take sorted keys apart into values (rank, col) and the angles that they came from."""
     bits = ordered.view(np.uint32)
     for angle in range(ordered.shape[0]):
         for col in range(first, last):
@@ -42,6 +43,7 @@ def unpack(keys: npt.NDArray[np.uint64], ordered: Floats, origin: npt.NDArray[np
 
 @kernel
 def put_back(ordered: Floats, origin: npt.NDArray[np.int32], out: Floats, first: int, last: int) -> None:
+    """Return each value to the angle that it came from."""
     for rank in range(ordered.shape[0]):
         for col in range(first, last):
             out[origin[col, rank], col] = ordered[rank, col]
@@ -93,6 +95,7 @@ def median_rows(image: Floats, size: int, out: Floats, first: int, last: int) ->
 
 @kernel
 def column_means(image: Floats, low: int, high: int, out: Doubles, first: int, last: int) -> None:
+    """Mean of each column over rows `low` to `high`."""
     out[first:last] = 0.0
     for row in range(low, high):
         for col in range(first, last):
