@@ -183,6 +183,10 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         )
         # where there is nothing the logarithm is zero: what is left of the beam's changes
         projections -= np.median(projections[:, :, :24], axis=(1, 2))[:, None, None]
+    with times.phase("stripes"):
+        # first: what stands still on the camera would count against the lean of the axis
+        sinograms = np.ascontiguousarray(projections.transpose(1, 0, 2))
+        projections = np.ascontiguousarray(remove_all_stripes(sinograms).transpose(1, 0, 2))
     with times.phase("axis"):
         half = len(projections) // 2
         every = max(1, half // PAIRS)
@@ -191,9 +195,6 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         start = Geometry(tomogram.angles_deg, projections.shape[2], axis.centre, axis.tilt_deg)
         alignment = align_projections(projections, start)
         geometry = alignment.geometry
-    with times.phase("stripes"):
-        sinograms = np.ascontiguousarray(projections.transpose(1, 0, 2))
-        projections = np.ascontiguousarray(remove_all_stripes(sinograms).transpose(1, 0, 2))
     volume_path = out / f"tomogram-{tomogram.uid[:8]}.h5"
     with times.phase("reconstruction"):
         reconstruct_to_file(
