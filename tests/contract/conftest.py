@@ -43,7 +43,8 @@ class RunningIoc:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(15)
+            # frames that are queued are written before it ends, however busy the disk is
+            return self.process.wait(60)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
