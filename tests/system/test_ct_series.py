@@ -94,10 +94,13 @@ def test_the_rotation_axis_comes_to_the_middle_of_the_camera(beamline: Beamline)
     (uid,) = beamline.RE(beamline.ct.align_rotation_axis(exposure_s=5.0, num_frames=2, num_flats=4, num_darks=2))
     found = beamline.open_run(uid).to_xarray("rotation_axis")
     centre = found["sample_axis_result_centre"].values
-    # The stage stops elsewhere by about a pixel at every visit; eight visits tell the axis to a third of that.
+    # The stage stops elsewhere at every visit, by more than a pixel: eight visits tell the axis to a third of that.
+    pixel_um = 1e-3 * beamline.open_run(uid).start["pixel_size_nm"]
+    jitter_px = beamline.truth["stage_jitter_um"][0] / pixel_um
     assert abs(centre[-1] - 511.5) <= max(0.1, 2 * found["sample_axis_result_centre_sd"].values[-1])
     assert abs(centre[0] - 511.5) > 10, "it stood there before: nothing was tested"
-    assert found["sample_axis_result_centre_sd"].values[-1] < 0.5
+    # as the scatter of four pairs says; its own deviation is two fifths
+    assert found["sample_axis_result_centre_sd"].values[-1] < 2.5 * jitter_px / np.sqrt(8)
     _region(beamline, 512, 512)
     (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 2, exposure_s=0.2, num_flats=0, num_darks=0))
     with beamline.open_tomogram(uid) as tomogram:
