@@ -185,8 +185,7 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         projections -= np.median(projections[:, :, :24], axis=(1, 2))[:, None, None]
     with times.phase("stripes"):
         # first: what stands still on the camera would count against the lean of the axis
-        sinograms = np.ascontiguousarray(projections.transpose(1, 0, 2))
-        projections = np.ascontiguousarray(remove_all_stripes(sinograms).transpose(1, 0, 2))
+        projections = remove_all_stripes(projections)
     with times.phase("axis"):
         half = len(projections) // 2
         every = max(1, half // PAIRS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.system)
+
+
+@contextmanager
+def client_of(simulator: SimulatedBeamline) -> Iterator[None]:
+    """Look for new process variables at this simulator; afterwards where they were looked for before.
+
+    caproto makes one client context, and reads the environment when it looks for a name.
+    """
+    from caproto.threading import pyepics_compat
+
+    before = dict(os.environ)
+    os.environ.update(simulator.env)
+    pyepics_compat._make_context.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        pyepics_compat._make_context.cache_clear()
 
 
 @dataclass

@@ -21,6 +21,8 @@ from exitwave.profiles.session import Session, open_session
 from exitwave.profiles.simulation import SimulatedBeamline
 from exitwave.profiles.storage import DataFolder
 
+from .conftest import client_of
+
 REALDATA = Path(os.environ.get("EXITWAVE_REALDATA", Path(__file__).resolve().parents[3] / "shared/data"))
 
 
@@ -30,7 +32,8 @@ def _replay(file: Path, folder: Path) -> Iterator[Session]:
         pytest.skip(f"real measurement {file.name} is not there; set EXITWAVE_REALDATA")
     arguments = ["--replay", str(file), "--speed", "20", "--prefix", f"{file.stem.upper()[:5]}:"]
     simulator = SimulatedBeamline("bl18b", arguments, log=folder / "simulator.log")
-    with open_session("bl18b", data=DataFolder(folder / "data"), simulator=simulator, services=False) as session:
+    data = DataFolder(folder / "data")
+    with client_of(simulator), open_session("bl18b", data=data, simulator=simulator, services=False) as session:
         yield session
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +22,9 @@ from exitwave.profiles.session import open_session
 from exitwave.profiles.simulation import SimulatedBeamline
 from exitwave.profiles.storage import DataFolder, runs
 
-from .conftest import Beamline
+from .conftest import Beamline, client_of
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def _forget_client_context() -> None:
-    from caproto.threading import pyepics_compat
-
-    pyepics_compat._make_context.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +32,12 @@ def titan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamline]:
     """A Titan with hidden errors, its clock twice as fast, and a session without services."""
     folder = tmp_path_factory.mktemp("titan")
     truth = folder / "truth.json"
-    before = dict(os.environ)
     simulator = SimulatedBeamline(
         "titan-g2", ["--seed", "7", "--truth", str(truth), "--speed", "2"], log=folder / "simulator.log"
     )
-    os.environ.update(simulator.env)
-    _forget_client_context()
-    try:
-        with open_session("titan_g2", data=DataFolder(folder / "data"), simulator=simulator, services=False) as session:
-            yield Beamline(session, json.loads(truth.read_text()), simulator)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        _forget_client_context()
+    data = DataFolder(folder / "data")
+    with client_of(simulator), open_session("titan_g2", data=data, simulator=simulator, services=False) as session:
+        yield Beamline(session, json.loads(truth.read_text()), simulator)
 
 
 @pytest.fixture(autouse=True)

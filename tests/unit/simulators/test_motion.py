@@ -21,7 +21,7 @@ def test_travel_is_continuous_and_ends_at_rest_on_target(start, velocity, target
     segments = travel_segments(3.0, start, velocity, target, speed=speed, acceleration=acceleration)
     scale = 1.0 + abs(start) + abs(target) + velocity**2 / acceleration
     if not segments:
-        assert target == start
+        assert abs(target - start) < 1e-300  # the time for it underflows
         return
     assert segments[0].start_s == 3.0
     assert segments[0].position == start
