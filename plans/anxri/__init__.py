@@ -1,6 +1,6 @@
 """Atomic-resolution imaging with X-rays that electrons make: spectrum images, frame by frame, and lines."""
 
-from exitwave.plans.anxri.spectrum_image import line, spectrum_image
+from exitwave.plans.anxri.spectrum_image import line
+from exitwave.plans.anxri.spectrum_image import spectrum_image as map
 
-map = spectrum_image  # noqa: A001
 __all__ = ["line", "map"]

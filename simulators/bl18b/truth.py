@@ -5,17 +5,16 @@ Drawn from a seed, written to a file that no client reads, and compared with wha
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from exitwave.simulators.bl18b.drift import slow_walk
 from exitwave.simulators.physics.constants import HC_KEV_NM
+from exitwave.simulators.truth_file import read_fields, tuples, write_truth
 
 COMMISSIONING_KEV = 8.0
 """Energy at which the instrument was set up before its hidden errors were forgotten."""
@@ -263,11 +262,7 @@ class Truth:
         specimen
             Figures of the specimen, kept under ``"specimen"``; read by those who compare, and not by `from_json`.
         """
-        more = {} if specimen is None else {"specimen": dict(specimen)}
-        text = json.dumps(asdict(self) | more, indent=2)
-        if path is not None:
-            path.write_text(text + "\n", encoding="utf-8")
-        return text
+        return write_truth(self, path, None if specimen is None else {"specimen": dict(specimen)})
 
     @classmethod
     def from_json(cls, source: str | Path) -> Truth:
@@ -278,26 +273,17 @@ class Truth:
         ValueError
             If the document has a key that is not a field.
         """
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        values: dict[str, Any] = json.loads(text)
-        values.pop("specimen", None)
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"truth: unknown keys {unknown}; known are the fields of Truth")
+        values = read_fields(cls, source, beside=("specimen",))
         for key, value in values.items():
             if key.startswith("zone_plate"):
-                values[key] = TrueZonePlate(**{k: _tuples(v) for k, v in value.items()})
+                values[key] = TrueZonePlate(**{k: tuples(v) for k, v in value.items()})
             elif key == "encoders":
                 values[key] = {name: EncoderError(**error) for name, error in value.items()}
             else:
-                values[key] = _tuples(value)
+                values[key] = tuples(value)
         return cls(**values)
 
 
 def _away_from_zero(value: float, low: float, high: float) -> float:
     """Stretch -1 to 1 over -high to -low and low to high."""
     return math.copysign(low + (high - low) * abs(value), value)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from exitwave.simulators.physics.electron_probe import ABERRATIONS
+from exitwave.simulators.truth_file import read_fields, tuples, write_truth
 
 __all__ = ["StemTruth"]
 
@@ -143,10 +143,7 @@ class StemTruth:
 
     def to_json(self, path: Path | None = None) -> str:
         """Return the truth as JSON text, and write it to ``path`` if given."""
-        text = json.dumps(asdict(self), indent=2)
-        if path is not None:
-            path.write_text(text + "\n", encoding="utf-8")
-        return text
+        return write_truth(self, path)
 
     @classmethod
     def from_json(cls, source: str | Path) -> StemTruth:
@@ -157,10 +154,4 @@ class StemTruth:
         ValueError
             If the document has a key that is not a field.
         """
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        values: dict[str, Any] = json.loads(text)
-        unknown = sorted(set(values) - {one.name for one in fields(cls)})
-        if unknown:
-            raise ValueError(f"truth: unknown keys {unknown}; known are the fields of StemTruth")
-        taken: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**taken)
+        return cls(**{key: tuples(value) for key, value in read_fields(cls, source).items()})
