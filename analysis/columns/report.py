@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from exitwave.analysis.columns.compare import (
     Difference,
@@ -18,6 +19,7 @@ from exitwave.analysis.columns.compare import (
     width_on_intensity,
 )
 from exitwave.analysis.columns.fit import ColumnFit, fit_columns
+from exitwave.analysis.columns.joint import JointFit
 from exitwave.analysis.columns.nulls import Measure, Null, common_width_null, half_split_null, thinning_null
 from exitwave.analysis.columns.recipe import paper_recipe
 from exitwave.analysis.errors import ShapeError, require_positive
@@ -47,6 +49,8 @@ class Comparison:
 
     `half_split` and `thinning` belong to the fit, `recipe_null` to the recipe (thinning for windows, one common
     width for species). The recipe's parts are None where it was not asked for, or read no widths.
+    `common_se` is what all columns err by together, as where one pedestal serves them all (`JointFit`): their scatter
+    does not show it.
     """
 
     what: str
@@ -57,14 +61,27 @@ class Comparison:
     recipe: Difference | None
     recipe_null: Null | None
     expected_pm: float
+    common_se: float
     verdict: Verdict
+
+    @property
+    def scatter_se(self) -> float:
+        """Standard error of the difference by the columns' scatter, or by their own errors where those are larger."""
+        return _scatter_se(self.fit)
+
+    @property
+    def se(self) -> float:
+        """Standard error of the difference: scatter, and what all columns have in common."""
+        return math.hypot(self.scatter_se, self.common_se)
 
     def figures(self) -> dict[str, Any]:
         """Return plain numbers for JSON, lengths in pm."""
         out: dict[str, Any] = {
             "difference_pm": self.fit.mean,
             "sd_pm": self.fit.sd,
-            "se_pm": self.fit.se,
+            "se_pm": self.se,
+            "scatter_se_pm": self.fit.se,
+            "common_se_pm": self.common_se,
             "expected_se_pm": self.fit.expected_se,
             "interval_68_pm": list(self.fit.interval),
             "permutation_p_value": self.fit.p_value,
@@ -85,17 +102,33 @@ class Comparison:
         return out
 
 
+def _scatter_se(fit: Difference) -> float:
+    return max(fit.se, fit.expected_se) if math.isfinite(fit.expected_se) else fit.se
+
+
+def _common_se(fits: Sequence[ColumnFit], weights: Array, pixel_pm: float) -> float:
+    """Return the standard error of a weighted sum of widths that its columns share, pm; 0 for fits one by one."""
+    variance = sum(fit.common_variance(weights) for fit in fits if isinstance(fit, JointFit))
+    return pixel_pm * math.sqrt(max(variance, 0.0))
+
+
 def _judge(
     what: str,
     fit: Difference,
+    common_se: float,
     half_split: Null | None,
     recipe: Difference | None,
     recipe_null: Null | None,
     expected: float,
 ) -> Verdict:
-    p = fit.p_value if half_split is None else max(fit.p_value, half_split.p_value(fit.mean))
-    se = max(fit.se, fit.expected_se) if math.isfinite(fit.expected_se) else fit.se
-    size = f"{fit.mean:+.2f} ± {se:.2f} pm (p = {p:.2g}, {fit.n[0]} and {fit.n[1]} columns)"
+    scatter = _scatter_se(fit)
+    se = math.hypot(scatter, common_se)
+    # The permutation knows the scatter alone; where there is more, the difference has to stand out of both.
+    p = max(fit.p_value, 2.0 * float(stats.norm.sf(abs(fit.mean) / se)) if common_se > 0 else 0.0)
+    if half_split is not None:
+        p = max(p, half_split.p_value(fit.mean))
+    parts = f"scatter {scatter:.2f}, common to all columns {common_se:.2f}; " if common_se > 0 else ""
+    size = f"{fit.mean:+.2f} ± {se:.2f} pm ({parts}p = {p:.2g}, {fit.n[0]} and {fit.n[1]} columns)"
     known = math.isfinite(expected)
     physics = f"first principles expect {expected:+.2f} pm" if known else "no expectation was given"
     if p < SIGNIFICANT:
@@ -229,9 +262,11 @@ def compare_windows(
             recipe = paired_difference(*seen, rng=rng)
             if repeats > 1:
                 recipe_null = thinning_null(images[0], images[1], read, rng=rng, repeats=repeats)
-    verdict = _judge("Between the windows", difference, half_split, recipe, recipe_null, expected_pm)
+    both = np.isfinite(widths[0] - widths[1])
+    common = _common_se(fits, both / both.sum(), scale)
+    verdict = _judge("Between the windows", difference, common, half_split, recipe, recipe_null, expected_pm)
     return Comparison(
-        "windows", difference, regression, half_split, thinning, recipe, recipe_null, expected_pm, verdict
+        "windows", difference, regression, half_split, thinning, recipe, recipe_null, expected_pm, common, verdict
     )
 
 
@@ -279,8 +314,10 @@ def compare_species(
             recipe = group_difference(seen, kind, rng=rng)
             if repeats > 1:
                 recipe_null = common_width_null(fit, shape, read, kind, rng=rng, repeats=repeats)
-    verdict = _judge(f"{names[0]} - {names[1]}", difference, null, recipe, recipe_null, expected_pm)
-    return Comparison("species", difference, regression, null, None, recipe, recipe_null, expected_pm, verdict)
+    ours = [(kind == k) & fit.ok for k in (0, 1)]
+    common = _common_se([fit], ours[0] / ours[0].sum() - ours[1] / ours[1].sum(), scale)
+    verdict = _judge(f"{names[0]} - {names[1]}", difference, common, null, recipe, recipe_null, expected_pm)
+    return Comparison("species", difference, regression, null, None, recipe, recipe_null, expected_pm, common, verdict)
 
 
 @dataclass(frozen=True)

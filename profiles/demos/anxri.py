@@ -58,7 +58,7 @@ def anxri_command(request: AnxriRequest, *, json_path: Path | None, out: Path) -
         There is no such specimen or mode.
     """
     from exitwave.plans.pure.positions import PlanInputError, require_finite
-    from exitwave.profiles.demos.anxri_evaluation import SPECIMENS
+    from exitwave.profiles.demos.anxri_specimens import SPECIMENS
 
     if request.specimen not in SPECIMENS:
         raise PlanInputError(f"specimen: {request.specimen!r} is unknown; use one of {', '.join(SPECIMENS)}")
@@ -97,7 +97,7 @@ def _prepare(stage: Stage) -> None:
 
 def _measure(stage: Stage, request: AnxriRequest, mode: str) -> dict[str, Any]:
     """Take the spectrum image with live analysis beside it, and return what that said."""
-    from exitwave.profiles.demos.anxri_evaluation import E1, E2, SPECIMENS
+    from exitwave.profiles.demos.anxri_specimens import E1, E2, SPECIMENS
     from exitwave.profiles.live import start_live
 
     session, times = stage.session, stage.times
@@ -151,7 +151,8 @@ def signal_put(name: str, value: float) -> None:
 
 def _evaluate(stage: Stage, request: AnxriRequest, figures: dict[str, Any], out: Path) -> dict[str, Any]:
     from exitwave.analysis.io.eds_files import read_acquisition
-    from exitwave.profiles.demos.anxri_evaluation import SPECIMENS, evaluate
+    from exitwave.profiles.demos.anxri_evaluation import evaluate
+    from exitwave.profiles.demos.anxri_specimens import SPECIMENS
 
     session, times = stage.session, stage.times
     measurement = read_acquisition(figures["events_file"])

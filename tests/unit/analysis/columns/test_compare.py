@@ -19,6 +19,7 @@ from exitwave.analysis.columns import (
     expected_fwhm_pm,
     expected_intensity,
     fit_columns,
+    fit_columns_jointly,
     group_difference,
     intensity_ratio,
     object_function,
@@ -146,6 +147,30 @@ def test_an_artefact_between_species(scene: Make) -> None:
     assert result.recipe_null is not None
     assert 10.0 < result.recipe.mean < 18.0
     assert result.recipe_null.mean == pytest.approx(result.recipe.mean, abs=4 * result.recipe.se)
+
+
+def test_what_all_columns_share_is_in_the_verdict(scene: Make) -> None:
+    """One pedestal for all: the mean of many columns errs by more than they scatter; figures and words say both."""
+    truth = scene((5, 6), spacing=12.0, fwhm=6.0, height=(30.0, 30.0), pedestal=4.0)
+    rng = np.random.default_rng(41)
+    deviations, stated = [], []
+    for repeat in range(40):
+        first, second = (rng.poisson(truth.expected) for _ in range(2))
+        result = compare_windows(
+            first, second, truth.positions, pixel_pm=PX, expected_pm=0.06, rng=rng, repeats=0,
+            fitter=lambda counts, _: fit_columns_jointly(counts, truth.positions),
+        )  # fmt: skip
+        deviations.append(result.fit.mean)
+        stated.append((result.scatter_se, result.common_se, result.se))
+        if repeat == 0:
+            words = str(result.verdict)
+            assert f"scatter {result.scatter_se:.2f}, common to all columns {result.common_se:.2f}" in words
+            assert f"± {result.se:.2f} pm" in words
+            assert result.figures()["se_pm"] == result.se > result.figures()["scatter_se_pm"]
+    scatter, common, whole = np.mean(stated, axis=0)
+    print(f"30 columns: sd of the mean {np.std(deviations):.2f} pm; stated {scatter:.2f} and {common:.2f}: {whole:.2f}")
+    assert common > 0.5 * scatter
+    assert np.std(deviations) / whole == pytest.approx(1.0, abs=0.34)  # three sigmas of an sd of 40
 
 
 def test_regression_and_bad_input() -> None:
