@@ -176,29 +176,56 @@ def solve_pairs(
     return position, position_sd, math.sqrt(float(np.mean((d - a @ found) ** 2)))
 
 
-def fit_drift(times_s: npt.ArrayLike, displacement_px: npt.ArrayLike, sd_px: npt.ArrayLike, order: int) -> Array:
-    """Return a drift (n, 2) that is a polynomial of time, fitted to displacements with weights.
+def fit_drift(
+    along: npt.ArrayLike, displacement_px: npt.ArrayLike, sd_px: npt.ArrayLike, order: int | Sequence[int]
+) -> Array:
+    """Return a smooth drift (n, 2) fitted to displacements with weights: a polynomial, or a sum of them.
 
-    For a sample that drifts slowly while the single registrations are noisy.
+    Single registrations are noisy, and what moves is smooth: a sample in time, a lens on its rail in energy.
+    The energies of a scan are far apart before the edge and dense on it, so that neither is a polynomial of
+    the other: give both.
+
+    Parameters
+    ----------
+    along : (n,) or (variables, n)
+        Times of the frames, or energies, or both.
+    displacement_px, sd_px : (n, 2)
+    order : int, or one for each variable
 
     Raises
     ------
     FitError
-        When there are not more displacements than coefficients.
+        When there are not more displacements than coefficients, or variables that are no different.
+    ShapeError
     """
-    t, d = np.asarray(times_s, np.float64), np.asarray(displacement_px, np.float64)
-    sd = np.asarray(sd_px, np.float64)
-    if len(t) <= order + 1:
-        raise FitError(f"drift of order {order}: {len(t)} frames, must be more than {order + 1}")
-    u = 2.0 * (t - t.min()) / max(float(np.ptp(t)), 1e-30) - 1.0
-    basis = np.polynomial.chebyshev.chebvander(u, order)
+    t, d = np.atleast_2d(np.asarray(along, np.float64)), np.asarray(displacement_px, np.float64)
+    sd, orders = np.asarray(sd_px, np.float64), (order,) if isinstance(order, int) else tuple(order)
+    if len(orders) != len(t) or d.shape != (t.shape[1], 2) or sd.shape != d.shape:
+        raise ShapeError(
+            f"drift: variables {t.shape}, orders {orders}, displacements {d.shape} and deviations {sd.shape}; "
+            "expected (variables, n), one order for each, (n, 2) twice"
+        )
+    basis = _polynomials(t, orders)
+    if len(d) <= basis.shape[1]:
+        raise FitError(f"drift of orders {orders}: {len(d)} frames, must be more than {basis.shape[1]}")
     drift = np.empty_like(d)
     for i in range(2):
         known = sd[:, i] > 0
         w = 1.0 / np.where(known, sd[:, i], sd[known, i].min() if known.any() else 1.0)
-        coefficients, *_ = np.linalg.lstsq(basis * w[:, None], d[:, i] * w, rcond=None)
+        coefficients, _, rank, _ = np.linalg.lstsq(basis * w[:, None], d[:, i] * w, rcond=1e-9)
+        if rank < basis.shape[1]:
+            raise FitError(f"drift of orders {orders}: one variable is a polynomial of the other; give one of them")
         drift[:, i] = basis @ coefficients
     return drift
+
+
+def _polynomials(variables: Array, orders: Sequence[int]) -> Array:
+    """Return Chebyshev polynomials (n, 1 + sum of orders) of the variables, with one constant."""
+    columns = [np.ones((variables.shape[1], 1))]
+    for t, order in zip(variables, orders, strict=True):
+        u = 2.0 * (t - t.min()) / max(float(np.ptp(t)), 1e-30) - 1.0
+        columns.append(np.polynomial.chebyshev.chebvander(u, order)[:, 1:])
+    return np.concatenate(columns, axis=1)
 
 
 def align(
@@ -212,8 +239,8 @@ def align(
     max_shift_px: float | None = None,
     highest_frequency: float = 0.25,
     mismatch_rad: float = 0.2,
-    drift_order: int | None = None,
-    times_s: npt.ArrayLike | None = None,
+    drift_order: int | Sequence[int] | None = None,
+    drift_along: npt.ArrayLike | None = None,
 ) -> Alignment:
     """Find how the frames of an energy scan are displaced and return the operator that takes it out.
 
@@ -238,10 +265,10 @@ def align(
     mismatch_rad : float
         By how much a change of contrast turns the phases of the spectrum; 0 for images that differ by noise
         alone.
-    drift_order : int, optional
-        Take a polynomial of time (`fit_drift`) in place of the displacements themselves.
-    times_s : (n,), optional
-        Times of the frames; their numbers if not given.
+    drift_order : int or sequence of int, optional
+        Take polynomials (`fit_drift`) in place of the displacements themselves.
+    drift_along : (n,) or (variables, n), optional
+        Of what: times of the frames, energies, or both; the frames' numbers if not given.
 
     Raises
     ------
@@ -255,7 +282,7 @@ def align(
     if not 0 <= reference < n:
         raise ShapeError(f"alignment: reference {reference}, must be in 0...{n - 1}")
     pairs = [(k, k + span) for span in sorted(set(spans)) for k in range(n - span)]
-    times = np.arange(n) if times_s is None else np.asarray(times_s, np.float64)
+    along = np.arange(n) if drift_along is None else drift_along
     total, sd, residual = np.zeros((n, 2)), np.zeros((n, 2)), 0.0
     for turn in range(max(1, rounds)):
         found = _round(
@@ -266,7 +293,7 @@ def align(
         sd = np.stack([parts[0][1], parts[1][1]], axis=1)
         residual = math.hypot(parts[0][2], parts[1][2]) / math.sqrt(2.0)
     if drift_order is not None:
-        total = fit_drift(times, total, sd, drift_order)
+        total = fit_drift(along, total, sd, drift_order)
         total -= total[reference]
     return Alignment(operator.refined(total), total, sd, residual)
 

@@ -43,8 +43,10 @@ PRE_EV, POST_EV = (-200.0, -28.0), (45.0, 400.0)
 """From the edge: where the line and the polynomial are fitted."""
 SURFACE_NM = 250.0
 """Distance from the outline from which pixels are compared: the outline itself is blurred."""
-BAND, DRIFT_ORDER, SPANS = 0.12, 2, (1, 2, 4, 8)
-"""Of the alignment: cycles per pixel, order of the drift over the energy, and pairs of energies that are compared."""
+BAND, SPANS = 0.12, (1, 2, 4, 8, 16, 32)
+"""Of the alignment: cycles per pixel, and pairs of energies that are compared."""
+DRIFT_ORDERS = (3, 2)
+"""What moves the image: the lens on its rail, by the energy, and the stage's drift, by the time."""
 FILM_EDGE_UM = 20.0
 """A film is put so that its edge stands in the middle of the field: half of it is empty and gives the beam's level."""
 GOAL_EV = 0.2
@@ -378,16 +380,15 @@ def _aligned(stack: XanesStack, foil_edge_after_ev: float) -> _Aligned:
     shape = depths[0].shape
     scale = stack.pixel_nm[reference] / stack.pixel_nm
     start = StackOperator.identity(len(depths), (shape[0], shape[1]), scale=scale)
-    # Beyond the band there is little but noise. What moves the image while the energy changes, the lens on its rail
-    # and the drift of the stage, is smooth; single registrations scatter by more.
+    # Beyond the band there is little but noise. What moves the image is smooth; single registrations scatter by more.
     found = align(
         depths,
         start,
         reference=reference,
         spans=SPANS,
         highest_frequency=BAND,
-        drift_order=DRIFT_ORDER,
-        times_s=energies_ev,
+        drift_order=DRIFT_ORDERS,
+        drift_along=[energies_ev, stack.times_s],
     )
     moved = [found.operator.resample(k, depths[k], pairs[k][1]) for k in range(len(depths))]
     return _Aligned(

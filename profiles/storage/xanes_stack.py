@@ -50,6 +50,8 @@ class XanesPoint:
     repeat, position : int
     x_um, y_um, theta_deg : float
         Sample stage.
+    time_s : float
+        When it was taken, s since 1970.
     frames : intp array (n,)
         Which frames of the stack show it; for `XanesStack.frames`.
     """
@@ -68,6 +70,7 @@ class XanesPoint:
     x_um: float
     y_um: float
     theta_deg: float
+    time_s: float
     frames: NDArray[np.intp]
 
 
@@ -144,7 +147,7 @@ class XanesStack:
                     float(row["zone_plate_z"]), float(row["pitch"]), float(row["i0"]),
                     flat_i0.get(key, float("nan")), float(row["exposure"]), int(row["repeat_number"]),
                     int(row["place"]), float(row["x"]), float(row["y"]), float(row["theta"]),
-                    primary[1][rows[lit]],
+                    float(stream.time[k]), primary[1][rows[lit]],
                 )
             )  # fmt: skip
         return points
@@ -196,6 +199,11 @@ class XanesStack:
     def energies_kev(self) -> NDArray[np.float64]:
         """Energy of each point by the readback, float64 (n,)."""
         return np.array([point.energy_kev for point in self.points])
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """When each point was taken, s since 1970, float64 (n,)."""
+        return np.array([point.time_s for point in self.points])
 
     @property
     def pixel_nm(self) -> NDArray[np.float64]:

@@ -152,6 +152,29 @@ def test_drift_that_is_a_polynomial_of_time() -> None:
         fit_drift([0, 1], np.zeros((2, 2)), np.ones((2, 2)), 2)
 
 
+def test_a_drift_of_time_and_of_energy() -> None:
+    """Energies as a scan takes them, dense on the edge: no polynomial of either alone describes both."""
+    energies = np.concatenate([np.arange(-90, -10, 10.0), np.arange(-10, 10, 1.0), np.arange(10, 240, 30.0)])
+    times, rng = np.arange(len(energies), dtype=float), np.random.default_rng(5)
+    u, v = energies / 150.0, times / len(times)
+    truth = np.stack([0.8 * u + 0.5 * u**2 - 0.6 * v, -1.5 * u + 0.7 * u**3 + 0.4 * v**2], axis=1)
+    noisy = truth + rng.normal(0.0, 0.05, truth.shape)
+    sd = np.full(truth.shape, 0.05)
+
+    def rms(drift: np.ndarray) -> float:
+        rest = drift - truth
+        return float(np.sqrt(np.mean((rest - rest.mean(axis=0)) ** 2)))
+
+    # 6 coefficients of 36 displacements: noise is down to sqrt(6 / 36) of itself, within what one draw scatters
+    both = rms(fit_drift([energies, times], noisy, sd, (3, 2)))
+    assert both < 2.0 * 0.05 * np.sqrt(6 / len(times))
+    assert rms(fit_drift(energies, noisy, sd, 2)) > 2.0 * both
+    with pytest.raises(FitError, match="polynomial of the other"):
+        fit_drift([times, 2.0 * times + 1.0], noisy, sd, (2, 2))
+    with pytest.raises(ShapeError, match="one order for each"):
+        fit_drift([energies, times], noisy, sd, 2)
+
+
 def test_counts_become_a_stack(scene: ModuleType) -> None:
     rng = np.random.default_rng(6)
     depth = np.stack([np.full((32, 40), d) for d in (0.2, 1.0, 0.7)])
