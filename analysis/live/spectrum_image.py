@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.analysis.columns import find_columns, fit_columns
-from exitwave.analysis.eds import Accumulator, EnergyAxis, EnergyWindow
-from exitwave.analysis.errors import AnalysisError, FileFormatError
+from exitwave.analysis.eds import Accumulator, ChannelIndex, EnergyAxis, EnergyWindow
+from exitwave.analysis.errors import AnalysisError, FileFormatError, OutOfRangeError
 
 __all__ = ["LiveSpectrumImage", "SpectrumImageState"]
 
@@ -61,6 +61,8 @@ class LiveSpectrumImage:
         To map; without overlap.
     locking : bool, optional
         Of the file; None, as HDF5 does by itself, where this very process writes it.
+    indexed : bool
+        Keep the photons ordered by channel, 4 bytes each: `window_maps` then maps any windows at once.
 
     Attributes
     ----------
@@ -76,7 +78,14 @@ class LiveSpectrumImage:
         There is no such file yet, or it is none of events.
     """
 
-    def __init__(self, path: str | Path, windows: Sequence[EnergyWindow], *, locking: bool | None = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        windows: Sequence[EnergyWindow],
+        *,
+        locking: bool | None = False,
+        indexed: bool = False,
+    ) -> None:
         self.windows = tuple(windows)
         try:
             self._file = h5py.File(path, "r", swmr=True, locking=locking)
@@ -92,6 +101,7 @@ class LiveSpectrumImage:
             self._frames = entry["frames"]
             segments = int(self._frames["input_counts"].shape[1])
             self.sums = Accumulator((int(scan["rows"]), int(scan["columns"])), axis, self.windows, segments)
+            self._index = ChannelIndex(self.sums.shape, axis) if indexed else None
         except KeyError as error:
             self._file.close()
             raise FileFormatError(f"{Path(path).name}: not a file of events ({error})") from error
@@ -107,7 +117,10 @@ class LiveSpectrumImage:
         # the columns grow one after the other
         stop = min(int(dataset.shape[0]) for dataset in self._events)
         for low in range(before, stop, _AT_ONCE):
-            self.sums.add(*(dataset[low : min(low + _AT_ONCE, stop)] for dataset in self._events))
+            pixel, channel, segment = (dataset[low : min(low + _AT_ONCE, stop)] for dataset in self._events)
+            self.sums.add(pixel, channel, segment)
+            if self._index is not None:
+                self._index.add(pixel, channel)
         names = ("input_counts", "output_counts", "real_time_s")
         for name in names:
             self._frames[name].refresh()
@@ -140,6 +153,20 @@ class LiveSpectrumImage:
                 continue
             errors.append(self.pixel_pm * float(np.median(fit.fwhm_se[fit.ok])))
         return tuple(errors), len(where)
+
+    def window_maps(self, windows: Sequence[EnergyWindow]) -> npt.NDArray[np.uint32]:
+        """Return counts per window and pixel as of the last `update`, uint32 (windows, rows, columns).
+
+        Any windows, also such that overlap; in a fraction of a millisecond, whatever came before.
+
+        Raises
+        ------
+        OutOfRangeError
+            A window outside of the detector's range, or the photons are not `indexed`.
+        """
+        if self._index is None:
+            raise OutOfRangeError("window_maps: the photons are not kept ordered; open the file with indexed=True")
+        return self._index.window_maps(windows)
 
     def spectrum(self) -> npt.NDArray[np.int64]:
         """Return the spectrum of all segments, counts, int64 (n_channels,)."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from exitwave.analysis.eds import EnergyWindow
-from exitwave.analysis.errors import FileFormatError
+from exitwave.analysis.errors import FileFormatError, OutOfRangeError
 from exitwave.analysis.live.spectrum_image import LiveSpectrumImage
 from exitwave.simulators.stem.event_file import EventFile, Events, FrameEnd, Heading
 
@@ -49,7 +49,7 @@ def test_photons_are_taken_once_also_within_a_frame(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     writer = _file(tmp_path / "events.h5")
     first, second = _photons(rng, 0, 40_000), _photons(rng, 1, 30_000)
-    with LiveSpectrumImage(tmp_path / "events.h5", WINDOWS, locking=None) as live:
+    with LiveSpectrumImage(tmp_path / "events.h5", WINDOWS, locking=None, indexed=True) as live:
         assert live.update() == 0
         assert live.state().columns == 0
         writer.append(first)
@@ -69,6 +69,10 @@ def test_photons_are_taken_once_also_within_a_frame(tmp_path: Path) -> None:
         np.testing.assert_array_equal(live.spectrum(), np.bincount(channels, minlength=2048))
         pixels = np.concatenate([first.pixel, second.pixel])[channels == 390]
         np.testing.assert_array_equal(live.sums.maps[0].ravel(), np.bincount(pixels, minlength=SIDE**2))
+        # windows that nobody thought of before, one over another
+        wider, line = live.window_maps([EnergyWindow(3.0, 6.0), EnergyWindow(8.5, 9.5)])
+        np.testing.assert_array_equal(wider, live.sums.maps.sum(axis=0))
+        assert line.sum() == (channels == 900).sum()
         assert live.about["mode"] == "artefact"
     writer.close()
 
@@ -85,6 +89,8 @@ def test_precision_falls_with_the_root_of_the_counts(tmp_path: Path) -> None:
             live.update()
             errors.append(live.state().fwhm_se_pm)
         assert live.state().columns == (SIDE / SPACING) ** 2
+        with pytest.raises(OutOfRangeError, match="indexed=True"):
+            live.window_maps(WINDOWS)
     writer.close()
     first, last = np.array(errors[1]), np.array(errors[7])
     np.testing.assert_allclose(first / last, 2.0, rtol=0.1)

@@ -61,11 +61,14 @@ def test_every_way_of_counting_agrees(seed: int, n: int) -> None:
     for image, window in zip(maps, WINDOWS, strict=True):
         np.testing.assert_array_equal(image, by_hand(events, window))
         np.testing.assert_array_equal(image, dense_cube(events, window=window).sum(axis=0))
-    np.testing.assert_array_equal(maps, ChannelIndex(events).window_maps(WINDOWS))
+    np.testing.assert_array_equal(maps, ChannelIndex.of(events).window_maps(WINDOWS))
     live = Accumulator(events.shape, AXIS, WINDOWS, 3)
+    index = ChannelIndex(events.shape, AXIS)
     for k in range(0, n, 700):
+        index.add(events.pixel[k : k + 700], events.channel[k : k + 700])
         live.add(events.pixel[k : k + 700], events.channel[k : k + 700], events.segment[k : k + 700])
     np.testing.assert_array_equal(live.maps, maps)
+    np.testing.assert_array_equal(index.window_maps(WINDOWS), maps)
     np.testing.assert_array_equal(live.spectra, spectra(events))
     assert live.total.sum() == n == live.n_events
     labels = np.arange(11 * 17).reshape(11, 17) % 4 - 1
@@ -79,6 +82,29 @@ def test_many_events_in_threads() -> None:
     for image, window in zip(maps, WINDOWS, strict=True):
         np.testing.assert_array_equal(image, by_hand(events, window))
     assert spectra(events).sum() == len(events)
+
+
+def test_an_index_grows_while_photons_come() -> None:
+    events, index = draw(5, 700_000), ChannelIndex((11, 17), AXIS)
+    whole = ChannelIndex.of(events)
+    overlapping = (*WINDOWS, EnergyWindow(2.0, 6.0))
+    for k in range(0, len(events), 50_000):
+        index.add(events.pixel[k : k + 50_000], events.channel[k : k + 50_000])
+        if k == 300_000:
+            part = [by_hand(events.select(np.arange(len(events)) < k + 50_000), window) for window in overlapping]
+            np.testing.assert_array_equal(index.window_maps(overlapping), part)
+    assert len(index) == len(whole) == len(events)
+    for one in (index, whole):
+        np.testing.assert_array_equal(one.window_maps(overlapping), [by_hand(events, w) for w in overlapping])
+    assert whole.nbytes < 4.6 * len(events) + 1e6
+    before = index.window_maps(WINDOWS)
+    with pytest.raises(OutOfRangeError, match="1 of 2 photons"):
+        index.add(np.array([0, 11 * 17], np.uint32), np.zeros(2, np.uint16))
+    with pytest.raises(ShapeError, match="2 pixels"):
+        index.add(np.zeros(2, np.uint32), np.zeros(1, np.uint16))
+    np.testing.assert_array_equal(index.window_maps(WINDOWS), before)
+    index.clear()
+    assert not index.window_maps(WINDOWS).any()
 
 
 def test_frames_join_halves_and_thinning() -> None:
