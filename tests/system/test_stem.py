@@ -123,6 +123,7 @@ def test_a_dose_limit_is_honoured(titan: Beamline) -> None:
     accumulated = titan.dose.accumulated.get(use_monitor=False)
     run = titan.open_run(uid)
     per_frame = run.start["dose_rate_e_a2_s"] * run.start["frame_s"]
+    print(f"dose {accumulated:.6g} of {limit:.6g} e/A2, a frame {per_frame:.4g} e/A2")
     assert limit - 4.0 * per_frame < accumulated <= limit * (1.0 + 1e-9)
     summary = _summary(titan, uid)
     assert summary["exposed"] <= summary["taken"]

@@ -51,6 +51,7 @@ def test_wavelength_and_speed_are_the_tabulated_ones(voltage_kv, wavelength_pm, 
 
 
 def test_the_adiabatic_range_at_300_kv():
+    print(f"{adiabatic_range_pm(3.9, 300.0):.2f} and {adiabatic_range_pm(5.6, 300.0):.2f} pm")
     assert adiabatic_range_pm(3.9, 300.0) == pytest.approx(39.0, abs=0.5)
     assert adiabatic_range_pm(5.6, 300.0) == pytest.approx(27.0, abs=0.5)
 
@@ -61,12 +62,18 @@ def test_the_spectrum_follows_kramers_law(element):
     k = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
     sigma = np.array([yield_pm2(element, energy, 300.0) / energy for energy in k])
     power = np.diff(np.log(sigma)) / np.diff(np.log(k))
+    print(
+        f"{element}: d ln sigma / d ln k =",
+        np.round(power, 4),
+        f"least {-1.0 - 1.0 / logarithm(element, 16.0, 300.0):.3f}",
+    )
     assert np.all(power < -1.0)
     assert np.all(power > -1.0 - 1.0 / logarithm(element, 16.0, 300.0))
 
 
 def test_the_yield_grows_as_z_squared_less_what_screening_takes():
     ratio = yield_pm2("Au", 5.0, 300.0) / yield_pm2("O", 5.0, 300.0)
+    print(f"Au over O: {ratio:.1f}, Z^2 {(79 / 8) ** 2:.1f}: {ratio / (79 / 8) ** 2:.3f}")
     assert 0.7 * (79 / 8) ** 2 < ratio < (79 / 8) ** 2
 
 
@@ -75,6 +82,7 @@ def test_the_logarithm_is_that_of_a_screened_coulomb_field(element):
     # Z_eff = Z q^2 a^2 / (1 + q^2 a^2), a the Thomas-Fermi radius: L = ln(q_max a) - 1/2, if q_max a >> 1 >> q_z a
     radius_pm = 0.8853 * BOHR_PM / atomic_number(element) ** (1 / 3)
     expected = math.log(Electron(300.0).largest_transfer_per_pm * radius_pm) - 0.5
+    print(f"{element}: L = {logarithm(element, 0.5, 300.0):.3f}, screened Coulomb field {expected:.3f}")
     assert logarithm(element, 0.5, 300.0) == pytest.approx(expected, rel=0.06)
     assert 3.0 < logarithm(element, 4.0, 300.0) < 4.3
 
@@ -112,6 +120,7 @@ def test_a_higher_window_is_sharper_by_hundredths_of_a_picometre(
     element, voltage_kv, probe_pm, debye_waller_pm2, windows_kev, expected_pm
 ):
     widths = [column_fwhm_pm(element, voltage_kv, k, probe_pm, debye_waller_pm2) for k in windows_kev]
+    print(f"{element}: {widths[0] - widths[1]:+.4f} pm")
     assert widths[0] - widths[1] == pytest.approx(expected_pm, abs=0.01)
 
 

@@ -46,7 +46,8 @@ def test_p_values_are_uniform_where_nothing_is() -> None:
         kinds = np.arange(40) % 2
         values = rng.normal(100, np.where(kinds == 0, 2.0, 3.5))
         groups.append(group_difference(values, kinds, rng=rng, permutations=499, resamples=10).p_value)
-    for p in (paired, groups):
+    for name, p in (("windows", paired), ("species", groups)):
+        print(f"{name}: KS p = {stats.kstest(p, 'uniform').pvalue:.2f}, {np.mean(np.array(p) < 0.05):.3f} below 0.05")
         assert stats.kstest(p, "uniform").pvalue > 0.01
         assert (np.array(p) < 0.05).mean() == pytest.approx(0.05, abs=0.03)
 
@@ -59,6 +60,7 @@ def test_p_values_of_whole_fits_are_uniform(scene: Make) -> None:
     for _ in range(200):
         fits = [fit_columns(rng.poisson(s.expected), s.positions) for s in (a, b)]
         p.append(paired_difference(fits[0].fwhm, fits[1].fwhm, rng=rng, permutations=499, resamples=10).p_value)
+    print(f"whole fits: KS p = {stats.kstest(p, 'uniform').pvalue:.2f}, {np.mean(np.array(p) < 0.05):.3f} below 0.05")
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert (np.array(p) < 0.05).mean() < 0.11
 
@@ -188,6 +190,7 @@ def test_regression_and_bad_input() -> None:
 
 
 def test_adiabatic_range() -> None:
+    print(f"{adiabatic_range_pm(3.9, 300.0):.2f} and {adiabatic_range_pm(5.6, 300.0):.2f} pm at 300 kV")
     assert adiabatic_range_pm(3.9, 300.0) == pytest.approx(39, abs=0.5)
     assert adiabatic_range_pm(5.6, 300.0) == pytest.approx(27, abs=0.5)
 
@@ -205,6 +208,7 @@ def test_expected_difference_of_windows(
 ) -> None:
     """The design's figures, made with another screening: the same sign and size, a hundredth of the published."""
     widths = [expected_fwhm_pm(column, w, beam_kev=beam_kev, probe_fwhm_pm=probe_pm) for w in windows]
+    print(f"FWHM(1) - FWHM(2) = {widths[0] - widths[1]:+.4f} pm, the design has {expected:+.2f} pm")
     assert widths[0] - widths[1] == pytest.approx(expected, abs=0.025)
 
 
@@ -212,12 +216,14 @@ def test_expected_species() -> None:
     widths = [expected_fwhm_pm(c, 3.9, beam_kev=200.0, probe_fwhm_pm=80.0) for c in (SR, TIO)]
     assert widths[0] - widths[1] == pytest.approx(0.5, abs=0.15)
     peaks = [expected_intensity(c, 3.9, beam_kev=200.0, probe_fwhm_pm=80.0) for c in (SR, TIO)]
+    print(f"Sr - Ti/O {widths[0] - widths[1]:+.2f} pm, intensities 1 : {peaks[1] / peaks[0]:.3f}")
     assert peaks[0] / peaks[1] == pytest.approx(2.5, abs=0.1)
 
 
 def test_object_function_without_screening_is_that_of_a_point() -> None:
     """Near the nucleus O = Z^2 / rho^2 (an unscreened point charge); far off it dies within the adiabatic range."""
     close = object_function("Au", 0.05, 4.0, 300.0)
+    print(f"O(0.05 pm) of gold over Z^2 / rho^2: {close / (79**2 / 0.05**2):.4f}")
     assert close == pytest.approx(79**2 / 0.05**2, rel=0.05)
     near, far = object_function("C", np.array([40.0, 400.0]), 4.0, 300.0)
     assert far < 1e-6 * near

@@ -63,10 +63,12 @@ def test_coverage_bias_and_bound(scene: Make, elliptic: bool, repeats: int) -> N
         )
     z = np.array(pulls)
     coverage = (np.abs(z) < 1).mean(axis=(0, 2))
+    print("coverage of 68 % intervals of height, FWHM, place:", ", ".join(f"{100 * one:.1f} %" for one in coverage))
     assert ((coverage > 0.60) & (coverage < 0.76)).all(), coverage
     assert (np.abs(z.mean(axis=(0, 2))) < 0.15).all()
     # an ellipse has two parameters more; the bound is that of the circle
     ratio = np.stack([fit.intensity_se, fit.fwhm_se], axis=1)[inner] / least[inner]
+    print("standard errors of height and FWHM over the bound:", ", ".join(f"{one:.3f}" for one in ratio.mean(axis=0)))
     assert (ratio.mean(axis=0) < 1.3).all(), ratio.mean(axis=0)
     assert (ratio.mean(axis=0) > 0.8).all()
 

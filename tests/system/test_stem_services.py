@@ -1,0 +1,128 @@
+"""The electron microscope behind the queue, its runs in the catalog, and the other microscope's session."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+
+from exitwave.analysis.eds import EnergyWindow, window_maps
+from exitwave.analysis.io.eds_files import read_acquisition
+from exitwave.profiles.queue import QueueServer
+from exitwave.profiles.session import open_session
+from exitwave.profiles.simulation import SimulatedBeamline
+from exitwave.profiles.storage import (
+    DataFolder,
+    Services,
+    connect_catalog,
+    data_folder,
+    embedded_address,
+    open_run,
+    runs,
+)
+
+from .conftest import Beamline, client_of
+
+pytestmark = pytest.mark.timeout(240)
+
+WINDOWS = [[3.53, 4.29], [5.24, 6.0]]
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+def test_a_queued_spectrum_image_is_measured_and_served_by_the_catalog(tmp_path: Path) -> None:
+    """A map through the RE Manager's worker: frames, photons and findings come out of Tiled as out of the journal."""
+    data = data_folder(tmp_path).prepare(needed_mib=64)
+    simulator = SimulatedBeamline("titan-g2", ["--seed", "7", "--speed", "5"], log=tmp_path / "simulator.log")
+    try:
+        with client_of(simulator), QueueServer("titan_g2", prefix=simulator.prefix, data=data) as queue:
+            assert {"map", "line", "haadf", "focus", "tilt_series", "dose_series"} <= set(queue.open_environment())
+            queue.add_plan("map", field_nm=2.0, size=64, num_frames=3, windows=WINDOWS, elements=["Sr", "Ti", "O"])
+            queue.add_plan("map", field_nm=2.0, size=64, num_frames=3, windows=[[4.3, 4.8]], elements=["Sr", "Ti", "O"])
+            good, refused = queue.run(120.0)
+            assert good["result"]["exit_status"] == "completed", good["result"]
+            (uid,) = good["result"]["run_uids"]
+            assert refused["result"]["exit_status"] == "failed"
+            assert "Ti K" in refused["result"]["msg"]
+            assert [run.uid for run in runs(data.journal)] == [uid], "a refused plan opens no run"
+            kept = open_run(uid, data=data, source="journal")
+            assert kept.stop is not None
+            assert kept.stop["exit_status"] == "success"
+            Services(data).wait_forwarded(uid, 120.0)
+            address = embedded_address(data.tiled)
+            assert address is not None
+            catalog = connect_catalog(address)
+            try:
+                served = open_run(uid, catalog=catalog, source="tiled")
+                assert set(served.streams) == set(kept.streams) >= {"primary", "frames", "events", "summary"}
+                for stream in kept.streams:
+                    xarray.testing.assert_equal(served.to_xarray(stream).compute(), kept.to_xarray(stream).compute())
+                images = catalog[uid]["primary"].read(["haadf"])["haadf"].values
+                assert images.shape[-2:] == (64, 64)
+                assert images.any()
+                assert served.start["windows"][1] == {"name": "E2", "low_kev": 5.24, "high_kev": 6.0}
+            finally:
+                catalog.context.close()
+    finally:
+        simulator.stop()
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamline]:
+    """The ARM 300F with a nanoporous alloy in it, columns that were put in, and yields that make seconds do."""
+    folder = tmp_path_factory.mktemp("arm")
+    truth = folder / "truth.json"
+    arguments = ["--seed", "7", "--truth", str(truth), "--speed", "10"]
+    arguments += ["--specimen", "NPG-Pd-Pt", "--mode", "phenomenological"]
+    simulator = SimulatedBeamline("arm300f", arguments, log=folder / "simulator.log")
+    data = DataFolder(folder / "data")
+    with client_of(simulator), open_session("arm300f", data=data, simulator=simulator, services=False) as session:
+        yield Beamline(session, json.loads(truth.read_text()), simulator)
+
+
+def _map(line: Beamline, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Take a map; return its run and how it ended."""
+    arguments = {"windows": WINDOWS, "elements": ["Au", "Pd", "Pt"], "accept_lines": True, **options}
+    (uid,) = line.RE(line.anxri.map(2.0, 72, **arguments))
+    run = line.open_run(uid)
+    summary = {key.removeprefix("scan_summary_"): one.values[0] for key, one in run.to_xarray("summary").items()}
+    return run, summary
+
+
+def test_the_other_microscope_takes_maps_with_two_segments(arm: Beamline) -> None:
+    arm.put("Sim:YieldScale", 20.0)
+    run, summary = _map(arm, num_frames=3, dwell_us=100.0)
+    assert (run.stop["exit_status"], summary["reason"]) == ("success", "complete")
+    assert run.start["beam_kev"] == 300.0
+    assert "ARM 300F" in run.start["instrument"]
+    assert any("Pd L" in words for words in run.start["contaminated_windows"])
+    primary = run.to_xarray("primary")
+    assert primary["haadf"].shape == (3, 72, 72)
+    measured = read_acquisition(Path(run.stream("primary").blocks["eds_event_stop"][0].location.path))
+    assert measured.beam_kev == 300.0
+    assert (measured.events.n_segments, measured.events.shape) == (2, (72, 72))
+    assert measured.metadata["specimen"] == "NPG-Pd-Pt"
+    assert np.array_equal(measured.events.frame_starts[1:], primary["eds_event_stop"].values)
+    (lines,) = window_maps(measured.events, [EnergyWindow(1.95, 2.3, "M lines of Au and Pt")])
+    assert lines.sum() > 0.1 * len(measured.events)
+
+
+def test_a_map_ends_when_widths_are_known_well_enough(arm: Beamline) -> None:
+    """The scan stops by itself at the precision asked for, with about the frames that its first fits foretold."""
+    arm.RE(arm.stem.new_area())
+    arm.put("Sim:YieldScale", 200.0)
+    wanted = 4.0
+    run, summary = _map(arm, num_frames=400, dwell_us=100.0, fwhm_se_pm=wanted)
+    assert summary["reason"] == "precision"
+    assert summary["precision"] <= wanted
+    assert summary["taken"] < 400
+    assert arm.blanker.is_blanked
+    frames = run.to_xarray("frames")
+    number, error = frames["scan_frame_record_frame"].values, frames["scan_frame_record_fwhm_se"].values
+    print(f"{summary['taken']} of 400 frames for {wanted} pm: {np.c_[number, error].round(2).tolist()}")
+    assert (error[np.isfinite(error)][:-2] > wanted).all(), "it did not go on once it was known"
