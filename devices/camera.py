@@ -6,21 +6,19 @@ One class serves bursts (``kickoff``, ``complete``, ``collect``) and points (``t
 
 from __future__ import annotations
 
-import math
-import shutil
-import threading
 import time
 import uuid
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal
 
 from exitwave.devices.area_detector import Acquisition, CameraDriver, HDF5Writer
-from exitwave.devices.errors import CameraError, SettingError, StorageSpaceError
-from exitwave.devices.exposures import ArmedStatus, ExposureStatus
+from exitwave.devices.camera_checks import CameraChecks
+from exitwave.devices.errors import CameraError, StorageSpaceError
+from exitwave.devices.exposures import ArmedStatus, ExposureStatus, WrittenStatus
 from exitwave.devices.frame_audit import FrameAudit, RunAudit
 from exitwave.devices.frame_documents import FrameDocuments
 from exitwave.devices.frames import FrameColumn, LatestFrame
@@ -29,7 +27,7 @@ from exitwave.devices.status import FirstStatus
 __all__ = ["Camera"]
 
 
-class Camera(FrameDocuments, Device):
+class Camera(CameraChecks, FrameDocuments, Device):
     """A camera that writes its frames to HDF5 beside the documents.
 
     Documents: data key ``<name>`` for the frames, shape (y, x), and one more for each attribute that the server
@@ -77,106 +75,6 @@ class Camera(FrameDocuments, Device):
         self._dropped_before = 0
         self._acquired_before = 0
         self.frames_asked = 0
-
-    # -- checks -----------------------------------------------------------------------------------------------
-
-    def check_acquisition(self, acquisition: Acquisition) -> None:
-        """Refuse what the camera can't take, before anything is set.
-
-        Raises
-        ------
-        SettingError
-            Exposure not positive, longer than the frame period, or a period shorter than the readout.
-        """
-        a = acquisition
-        if a.trigger == "software" and a.num_frames:
-            raise SettingError(f"{self.name}: frames triggered one by one are not counted ahead; leave num_frames out")
-        if not (math.isfinite(a.exposure_s) and a.exposure_s > 0):
-            raise SettingError(f"{self.name}: exposure {a.exposure_s:g} s is not positive; give seconds")
-        if a.num_frames < 0:
-            raise SettingError(f"{self.name}: {a.num_frames} frames can't be taken; give 1 or more")
-        if a.period_s is not None:
-            if a.exposure_s > a.period_s:
-                raise SettingError(
-                    f"{self.name}: exposure {a.exposure_s:g} s is longer than the frame period {a.period_s:g} s; "
-                    "shorten the exposure or leave the period out"
-                )
-            if a.period_s < self.readout_s:
-                raise SettingError(
-                    f"{self.name}: frame period {a.period_s:g} s is shorter than the readout {self.readout_s:g} s; "
-                    "give a longer period"
-                )
-
-    def check_region(self, x: int, y: int, width: int, height: int) -> None:
-        """Refuse a region that is not on the sensor.
-
-        Raises
-        ------
-        SettingError
-        """
-        max_x, max_y = int(self.cam.max_size_x.get()), int(self.cam.max_size_y.get())
-        if x < 0 or y < 0 or width < 1 or height < 1 or x + width > max_x or y + height > max_y:
-            raise SettingError(
-                f"{self.name}: region x {x}..{x + width}, y {y}..{y + height} pixels is not on the sensor of "
-                f"{max_x} x {max_y} pixels; choose one inside"
-            )
-
-    def check_binning(self, x: int, y: int) -> None:
-        """Refuse a binning that the region does not allow.
-
-        Raises
-        ------
-        SettingError
-        """
-        width, height = int(self.cam.size_x.get()), int(self.cam.size_y.get())
-        if x != int(x) or y != int(y) or not (1 <= x <= 8 and 1 <= y <= 8 and x <= width and y <= height):
-            raise SettingError(
-                f"{self.name}: binning {x} x {y} is not possible; give whole numbers from 1 to 8, at most the region's "
-                f"{width} x {height} pixels"
-            )
-
-    def check_storage(self, num_frames: int) -> None:
-        """Refuse a folder that can't be written or that has no room.
-
-        The folder is looked at where the client can see it too; where it can't, the server's own answer counts.
-
-        Raises
-        ------
-        StorageSpaceError
-        """
-        if not self.folder:
-            raise StorageSpaceError(f"{self.name}: no folder for frames; set frames_folder in the profile")
-        folder = Path(self.folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".writable-{uuid.uuid4().hex}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise StorageSpaceError(
-                f"{self.name}: folder {folder} can't be written ({error.strerror}); choose another frames_folder"
-            ) from error
-        needed = num_frames * self.frame_bytes
-        free = shutil.disk_usage(folder).free
-        if needed > 0.98 * free:
-            raise StorageSpaceError(
-                f"{self.name}: {num_frames} frames need {needed / 1e9:.3g} GB, {folder} has {free / 1e9:.3g} GB free; "
-                "free some space or take fewer frames"
-            )
-
-    @property
-    def frame_shape(self) -> tuple[int, int]:
-        """Shape (y, x) of a frame with the region and binning that are set."""
-        return (
-            int(self.cam.size_y.get()) // int(self.cam.bin_y.get()),
-            int(self.cam.size_x.get()) // int(self.cam.bin_x.get()),
-        )
-
-    @property
-    def frame_bytes(self) -> int:
-        """Size of a frame on disk, bytes."""
-        height, width = self.frame_shape
-        return 2 * height * width
 
     def set_region(self, x: int = 0, y: int = 0, width: int | None = None, height: int | None = None) -> None:
         """Set the region of interest, in sensor pixels; without arguments the whole sensor."""
@@ -332,66 +230,9 @@ class Camera(FrameDocuments, Device):
     def _acquire(self, num_frames: int, exposure_s: float) -> DeviceStatus:
         """Start the driver; the status is done when all frames are written or known to be lost."""
         self.frames_asked += num_frames
-        target = self.frames_asked
-        status = FirstStatus(self)
-        finished = threading.Event()
-
-        def check(**_: Any) -> None:
-            if status.done or not finished.is_set():
-                return
-            # Frames that are missing are reported by the audit at the end of the burst.
-            written = int(self.hdf.num_captured.get())
-            if written >= target or written + self.num_dropped() >= target:
-                status.finish()
-
-        def write_failed() -> None:
-            status.fail(
-                CameraError(
-                    f"{self.name}: frames can't be written: {self.hdf.write_message.get()}; "
-                    "see to the disk and take the run again"
-                )
-            )
-
-        def write_status_changed(value: Any, **_: Any) -> None:
-            # An error that was there before is an old file's: the plugin clears it with its next file.
-            if value == "Write error":
-                write_failed()
-
-        def capture_changed(value: Any, **_: Any) -> None:
-            if not value and int(self.hdf.num_captured.get(use_monitor=False)) + self.num_dropped() < target:
-                write_failed()
-
-        def acquired(_: Any) -> None:
-            nonlocal target
-            # A driver that ended early delivers no more; the audit says what is missing.
-            target = min(target, self.num_acquired())
-            finished.set()
-            check()
-
-        def expired(_: Any) -> None:
-            timer.cancel()
-            for signal, token in tokens:
-                signal.unsubscribe(token)
-
-        def late() -> None:
-            status.fail(
-                CameraError(
-                    f"{self.name}: {int(self.hdf.num_captured.get())} of {target} frames written "
-                    f"{limit_s:g} s after the start; look at the driver and the file plugin"
-                )
-            )
-
-        tokens = [
-            (self.hdf.num_captured, self.hdf.num_captured.subscribe(check, run=False)),
-            (self.hdf.write_status, self.hdf.write_status.subscribe(write_status_changed, run=False)),
-            (self.hdf.capturing, self.hdf.capturing.subscribe(capture_changed, run=False)),
-        ]
         limit_s = 30 + 2 * num_frames * max(exposure_s, self.readout_s)
-        timer = threading.Timer(limit_s, late)
-        timer.daemon = True
-        timer.start()
-        status.add_callback(expired)
-        self.cam.acquire.set(1).add_callback(acquired)
+        status = WrittenStatus(self, self.frames_asked, limit_s)
+        self.cam.acquire.set(1).add_callback(lambda _: status.acquired(self.num_acquired()))
         return status
 
     # -- bursts -----------------------------------------------------------------------------------------------

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from exitwave.analysis import correction, optics, sharpness
-from exitwave.analysis.errors import FocusRangeError
+from exitwave.analysis import correction
 from exitwave.analysis.resolution import find_star_centre
-from exitwave.analysis.through_focus import fit_transfer, ring_edges, ring_powers
 from exitwave.devices import Acquisition
+from exitwave.plans.focusing import FocusMethod, FocusPass, mean_reference, search_focus
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import (
     PlanInputError,
     central_region,
-    centred,
-    focus_band,
     require_count,
-    require_finite,
 )
 from exitwave.plans.runs import run_with_beam, start_metadata
 from exitwave.plans.stubs import (
     close_shutter,
-    count_beam,
     open_shutter,
     record,
-    sample_back,
-    sample_out,
     set_region,
     snap,
     take_darks,
@@ -38,9 +31,7 @@ from exitwave.plans.stubs import (
     take_projections,
 )
 
-__all__ = ["FocusMethod", "centre_star", "radiograph", "through_focus"]
-
-FocusMethod = Literal["transfer", "symmetry", "peak"]
+__all__ = ["centre_star", "radiograph", "through_focus"]
 
 
 def radiograph(
@@ -166,127 +157,15 @@ def through_focus(
         The focus is at an end of the range, or there is none; the zone plate is back where it was.
     """
     return (
-        yield from _through_focus(
+        yield from search_focus(
             instrument,
-            span_um,
-            num,
-            exposure_s,
+            FocusPass(span_um, num, region_px, method, exposure_s),
             centre_mm,
-            region_px,
-            method,
-            None,
-            move_to_best,
-            "through_focus",
-            md,
-            found=None,
+            move_to_best=move_to_best,
+            plan_name="through_focus",
+            md=md,
         )
     )
-
-
-def _through_focus(
-    instrument: Instrument,
-    span_um: float,
-    num: int,
-    exposure_s: float,
-    centre_mm: float | None,
-    region_px: int,
-    method: FocusMethod,
-    within_um: float | None,
-    move_to_best: bool,
-    plan_name: str,
-    md: Mapping[str, Any] | None,
-    found: Callable[[float, float], None] | None,
-) -> MsgGenerator[str]:
-    """Do `through_focus`; `found` is called with the best position and its standard deviation, mm."""
-    require_finite("span_um", span_um, "um", positive=True)
-    require_count("num", num, at_least=5)
-    microscope = instrument.microscope
-    camera, axis = microscope.camera, microscope.zone_plate.z
-    start_mm = yield from bps.rd(axis)
-    centre = start_mm if centre_mm is None else require_finite("centre_mm", centre_mm, "mm")
-    positions = centred(centre, span_um * 1e-3, num)
-    for position in positions:
-        axis.check_value(position)
-    each = Acquisition(exposure_s)
-    camera.check_acquisition(each)
-    camera.check_storage(num + 20)
-    target_mm = start_mm
-    cam = camera.cam
-    region = central_region(region_px, int(cam.max_size_x.get()), int(cam.max_size_y.get()))
-    region_before = None
-    plate = microscope.zone_plate
-    aperture, pixel_nm = float(plate.numerical_aperture.get()), float(microscope.pixel_size.get())
-    band = focus_band(span_um / (num - 1), aperture, pixel_nm)
-    wavelength_nm = optics.wavelength_nm((yield from bps.rd(microscope.energy, default_value=8.0)))
-    edges = ring_edges(aperture, wavelength_nm, pixel_nm) if method == "transfer" else None
-
-    def find(measures: list[float], powers: list[np.ndarray]) -> tuple[float, float]:
-        if edges is None:
-            within_mm = None if within_um is None else within_um * 1e-3
-            peak = sharpness.fit_focus(
-                positions, measures, method="peak" if method == "peak" else "symmetry", within=within_mm
-            )
-            return peak.best, peak.best_sd
-        away_um = [1e3 * (position - centre) for position in positions]
-        try:
-            focus = fit_transfer(
-                away_um, np.array(powers), edges,
-                numerical_aperture=aperture, wavelength_nm=wavelength_nm,
-            )  # fmt: skip
-        except FocusRangeError as error:
-            raise FocusRangeError(str(error), centre + 1e-3 * error.towards) from error
-        return centre + 1e-3 * focus.best, 1e-3 * focus.best_sd
-
-    def body() -> MsgGenerator[None]:
-        nonlocal target_mm, region_before
-        region_before = yield from set_region(camera, *region)
-        dark = yield from _reference(instrument, "dark", exposure_s)
-        flat = yield from _reference(instrument, "flat", exposure_s)
-        signal = flat - dark
-        correct = correction.FlatField(flat, dark, min_signal=0.3 * float(np.median(signal)), fill=1.0)
-        yield from open_shutter(instrument.fast_shutter)
-        yield from count_beam(instrument)
-        yield from bps.prepare(camera, each, wait=True)
-        measures: list[float] = []
-        powers: list[np.ndarray] = []
-        for position in positions:
-            yield from bps.checkpoint()
-            yield from bps.mv(axis, position)
-            image = correct((yield from snap(camera)))
-            # A zinger or a hot pixel outshines what a focus measure looks for.
-            np.clip(image, 0.0, 4.0, out=image)
-            measures.append(float(sharpness.band_power(image, band=band)))
-            if edges is not None:
-                powers.append(ring_powers(image, pixel_nm, edges))
-            yield from bps.mv(microscope.sharpness, measures[-1])
-            yield from record("primary", axis, microscope.sharpness, camera)
-        yield from close_shutter(instrument.fast_shutter)
-        best_mm, sd_mm = find(measures, powers)
-        if found is not None:
-            found(best_mm, sd_mm)
-        yield from bps.mv(microscope.focus_result.best, best_mm)
-        yield from bps.mv(microscope.focus_result.uncertainty, sd_mm)
-        yield from bps.trigger_and_read([microscope.focus_result], name="focus")
-        if move_to_best:
-            target_mm = best_mm
-
-    def go() -> MsgGenerator[None]:
-        if region_before is not None:
-            yield from set_region(camera, *region_before)
-        yield from bps.mv(axis, target_mm)
-
-    metadata = start_metadata(
-        instrument,
-        plan_name,
-        {"span_um": span_um, "num": num, "exposure_s": exposure_s, "centre_mm": centre_mm},
-        technique="transmission X-ray microscopy",
-        detectors=[camera],
-        motors=[axis],
-        num_points=num,
-        hints={"dimensions": [([axis.name], "primary")]},
-        md=md,
-    )
-    return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=go))
 
 
 def centre_star(
@@ -333,8 +212,8 @@ def centre_star(
     def body() -> MsgGenerator[None]:
         nonlocal region_before
         region_before = yield from set_region(camera, *region)
-        dark = yield from _reference(instrument, "dark", exposure_s, num_references)
-        flat = yield from _reference(instrument, "flat", exposure_s, num_references)
+        dark = yield from mean_reference(instrument, "dark", exposure_s, num_references)
+        flat = yield from mean_reference(instrument, "flat", exposure_s, num_references)
         correct = correction.FlatField(flat, dark, min_signal=0.3 * float(np.median(flat - dark)), fill=1.0)
         yield from open_shutter(instrument.fast_shutter)
         yield from bps.prepare(camera, each, wait=True)
@@ -367,28 +246,3 @@ def centre_star(
         md=md,
     )
     return (yield from run_with_beam(instrument, body, metadata, stage=[camera], cleanup=go))
-
-
-def _reference(instrument: Instrument, kind: str, exposure_s: float, num: int = 10) -> MsgGenerator[Any]:
-    """Take darks or flats one by one and return their mean, float32 (y, x).
-
-    Frame by frame, because the mean is needed here and now and the file is read as it grows.
-    """
-    camera = instrument.microscope.camera
-    acquisition = Acquisition(exposure_s)
-    position_um = None
-    if kind == "flat":
-        position_um = yield from sample_out(instrument)
-        yield from open_shutter(instrument.fast_shutter)
-    else:
-        yield from close_shutter(instrument.fast_shutter)
-    yield from bps.prepare(camera, acquisition, wait=True)
-    total: np.ndarray | None = None
-    for _ in range(num):
-        frame = yield from snap(camera)
-        total = frame.astype(np.float32) if total is None else total + frame
-        yield from record(kind, camera)
-    if position_um is not None:
-        yield from close_shutter(instrument.fast_shutter)
-        yield from sample_back(instrument, position_um)
-    return (total if total is not None else np.ones(camera.frame_shape, np.float32)) / np.float32(num)

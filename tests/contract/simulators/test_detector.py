@@ -112,6 +112,7 @@ def test_count_collects_every_frame(make_detector, cam_class, plugin_class):
 def test_every_channel_of_the_classes_exists(make_detector):
     detector = make_detector(Andor3DetectorCam, HDF5Plugin_V35)
     detector.wait_for_connection(all_signals=True, timeout=30)
+    assert detector.connected
 
 
 def test_warm_up(make_detector):
@@ -245,6 +246,7 @@ def test_region_and_binning_stay_on_the_sensor(make_detector, wait_until):
     wait_until(lambda: cam.array_size.array_size_x.get() == 250, what="the binned width")
     cam.bin_x.put(1)
     wait_until(lambda: cam.array_size.array_size_x.get() == 500)
+    assert (cam.min_x.get(), cam.size.size_x.get(), cam.bin_x.get()) == (0, 500, 1)
 
 
 def test_software_trigger_makes_one_frame_each(make_detector, ioc, wait_until):
@@ -260,6 +262,7 @@ def test_software_trigger_makes_one_frame_each(make_detector, ioc, wait_until):
         cam.software_trigger.put(1)
         wait_until(lambda index=index: cam.array_counter.get() == index, what="a frame")
     wait_until(lambda: cam.acquire.get() == 0, what="the end of the acquisition")
+    assert cam.array_counter.get() == 3
 
 
 def test_continuous_until_stopped(make_detector, wait_until):

@@ -48,7 +48,9 @@ def test_put_completes_when_the_motion_ends(motor, signal):
 
 def test_a_move_of_no_length_still_says_done(motor):
     motor.set(0.0).wait(2)
-    motor.set(0.0).wait(2)
+    again = motor.set(0.0)
+    again.wait(2)
+    assert again.success
 
 
 def test_client_sees_the_limits(motor):
@@ -77,6 +79,7 @@ def test_moved_limits_are_seen_in_the_control_limits(motor, wait_until):
     wait_until(lambda: motor.limits == (-3000.0, 10.0), what="the new limit")
     motor.high_limit_travel.put(3000.0, wait=True)
     wait_until(lambda: motor.limits == (-3000.0, 3000.0), what="the old limit")
+    assert motor.high_limit_travel.get() == 3000.0
 
 
 def test_stop_decelerates_and_completes_the_put(motor, wait_until):

@@ -33,6 +33,7 @@ def test_an_uncertain_point_may_be_further_off() -> None:
     calibration = line(0.0, 0.0, 0.0, 0.0)
     calibration.add(FocusPoint(8.6, 0.05 + 0.08 + 0.015, 0.01))
     calibration.check()
+    assert calibration.correction_mm(8.6) == pytest.approx(0.05 + 0.08 + 0.015)
 
 
 def test_a_search_goes_beyond_the_range_and_images_do_not() -> None:

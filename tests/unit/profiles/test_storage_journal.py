@@ -79,7 +79,7 @@ def test_lines_are_strict_json(doc: dict[str, Any]) -> None:
     def refuse(token: str) -> None:
         raise ValueError(token)
 
-    json.loads(encode_line("event", doc), parse_constant=refuse)
+    assert json.loads(encode_line("event", doc), parse_constant=refuse)
 
 
 @pytest.mark.parametrize(
