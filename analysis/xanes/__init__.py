@@ -1,7 +1,8 @@
 """Spectroscopic imaging across an absorption edge: from counts to chemical maps with uncertainties.
 
 The way of the data: `EnergyList` -> `correct_stack` (with the `StackOperator` that `align` refines) ->
-`Normalisation` -> `edge_map`, `TemplateShift` or `LinearCombination` -> `depth_profile`, `region_spectrum`.
+`Normalisation` -> `edge_map`, `TemplateShift` or `LinearCombination` -> `depth_profile`, `region_spectrum`; of
+volumes `align_tomograms` -> `reconstruct_energies`, and the same maps, voxel by voxel.
 Optical depths go together with their variances, (n, y, x) float32 both; maps read them from memory or, by
 rows, from data sets in files.
 """
@@ -45,6 +46,7 @@ from exitwave.analysis.xanes.radial import (
 from exitwave.analysis.xanes.spectra import RegionSpectrum, region_spectrum, write_spectrum
 from exitwave.analysis.xanes.stack import StackOperator, correct_stack, magnification_scales, optical_depth
 from exitwave.analysis.xanes.template import ShiftMap, TemplateShift, edge_bound
+from exitwave.analysis.xanes.volumes import EnergyProjections, VolumeAlignment, align_tomograms, reconstruct_energies
 
 __all__ = [
     "PRESETS",
@@ -56,6 +58,7 @@ __all__ = [
     "EdgeMap",
     "ElementMap",
     "EnergyList",
+    "EnergyProjections",
     "EnergyRegion",
     "Factors",
     "LinearCombination",
@@ -66,7 +69,9 @@ __all__ = [
     "ShiftMap",
     "StackOperator",
     "TemplateShift",
+    "VolumeAlignment",
     "align",
+    "align_tomograms",
     "areal_density",
     "check_energies",
     "cluster",
@@ -87,6 +92,7 @@ __all__ = [
     "preset_regions",
     "principal_components",
     "read_energies",
+    "reconstruct_energies",
     "region_spectrum",
     "regions_to_energies",
     "surface_depth_nm",

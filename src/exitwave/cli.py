@@ -133,14 +133,17 @@ def demo_xanes(
     energies: Annotated[int, typer.Option(help="How many: a ready-made list of 21, 41, 63 or 101.")] = 41,
     exposure: Annotated[float, typer.Option(help="Of each frame, s.")] = 2.0,
     frames: Annotated[int, typer.Option(help="At each energy; as many flats are taken there.")] = 4,
+    dimensions: Annotated[int, typer.Option(min=2, max=3, help="2: maps; 3: voxels, a tomogram at every energy.")] = 2,
+    projections: Annotated[int, typer.Option(help="Of a tomogram, over half a turn.")] = 60,
     speed: Speed = 20.0,
     seed: Seed = 18,
 ) -> None:
-    """Map the edge energy of a pristine and a cycled battery particle and compare it with the truth."""
+    """Map the edge energy of battery particles, in images or in voxels, and compare it with the truth."""
     from exitwave.profiles.demos.xanes import XanesRequest, xanes_command
+    from exitwave.profiles.demos.xanes_volume import volume_command
 
-    request = XanesRequest(energies, exposure, frames, seed, speed)
-    raise typer.Exit(xanes_command(request, json_path=json, out=out))
+    request = XanesRequest(energies, exposure, frames, projections, seed, speed)
+    raise typer.Exit((volume_command if dimensions == 3 else xanes_command)(request, json_path=json, out=out))
 
 
 @app.command()
