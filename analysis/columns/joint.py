@@ -85,14 +85,24 @@ class JointFit(ColumnFit):
     width_covariance : (n, n)
         Of the FWHM of all columns, pixels^2. One pedestal for all makes their errors alike: the mean of many columns is
         known less well than their scatter says.
+    height_covariance : (n, n)
+        Of the heights, counts^2.
     """
 
     width_covariance: Array
+    height_covariance: Array
 
     def common_variance(self, weights: npt.ArrayLike) -> float:
         """Return the variance of a weighted sum of widths over what independent errors would give it, pixels^2."""
-        w = np.asarray(weights, np.float64)
-        return float(w @ self.width_covariance @ w - (w**2) @ np.diag(self.width_covariance))
+        return _common(self.width_covariance, np.asarray(weights, np.float64))
+
+    def common_height_variance(self, weights: npt.ArrayLike) -> float:
+        """Return the same of a weighted sum of heights, counts^2."""
+        return _common(self.height_covariance, np.asarray(weights, np.float64))
+
+
+def _common(covariance: Array, weights: Array) -> float:
+    return float(weights @ covariance @ weights - (weights**2) @ np.diag(covariance))
 
 
 class _Model:
@@ -239,7 +249,8 @@ def fit_columns_jointly(
     shapes = 4 * np.arange(n) + 3
     slope = -math.sqrt(math.log(2.0)) * par[:, 3] ** -1.5  # of FWHM = 2 sqrt(ln 2 / p)
     widths = whole[np.ix_(shapes, shapes)] * slope[:, None] * slope[None, :]
-    return JointFit(full, covariance, bad.astype(np.int32) * 2, widths)
+    heights = whole[np.ix_(shapes - 3, shapes - 3)]
+    return JointFit(full, covariance, bad.astype(np.int32) * 2, widths, heights)
 
 
 def _start(model: _Model, where: Array, width: float, start: ColumnFit | None) -> tuple[Array, Array]:

@@ -322,7 +322,10 @@ def compare_species(
 
 @dataclass(frozen=True)
 class IntensityRatio:
-    """Mean peak intensities of two kinds of columns: their ratio, its standard error, and the scatter within kinds."""
+    """Mean peak intensities of two kinds of columns: their ratio, its standard error, and the scatter within kinds.
+
+    The error holds the scatter and what all heights have in common (`JointFit`).
+    """
 
     ratio: float
     se: float
@@ -347,5 +350,8 @@ def intensity_ratio(fit: ColumnFit, groups: npt.ArrayLike, *, with_pedestal: boo
         raise ShapeError(f"intensity_ratio: {parts[0].size} and {parts[1].size} columns of the kinds; needs 2 of each")
     m0, m1 = (float(p.mean()) for p in parts)
     sds = tuple(float(p.std(ddof=1)) for p in parts)
-    relative = math.sqrt(sum((s / m) ** 2 / p.size for s, m, p in zip(sds, (m0, m1), parts, strict=True)))
-    return IntensityRatio(m0 / m1, abs(m0 / m1) * relative, (m0, m1), (sds[0], sds[1]))
+    relative = sum((s / m) ** 2 / p.size for s, m, p in zip(sds, (m0, m1), parts, strict=True))
+    if isinstance(fit, JointFit) and not with_pedestal:
+        share = [((kind == k) & fit.ok) / (p.size * m) for k, p, m in zip((0, 1), parts, (m0, m1), strict=True)]
+        relative += max(fit.common_height_variance(share[0] - share[1]), 0.0)
+    return IntensityRatio(m0 / m1, abs(m0 / m1) * math.sqrt(relative), (m0, m1), (sds[0], sds[1]))

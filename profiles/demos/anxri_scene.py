@@ -84,7 +84,8 @@ def _narrowed(fit: JointFit, blur_px: float) -> JointFit:
     covariance[:, :, 4] *= slope[:, None]
     # FWHM goes as p^-1/2
     wider = slope * (p / parameters[:, 4]) ** 1.5
-    return JointFit(parameters, covariance, fit.status, fit.width_covariance * wider[:, None] * wider[None, :])
+    widths = fit.width_covariance * wider[:, None] * wider[None, :]
+    return JointFit(parameters, covariance, fit.status, widths, fit.height_covariance)
 
 
 def find_scene(

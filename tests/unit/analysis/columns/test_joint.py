@@ -14,6 +14,7 @@ from exitwave.analysis.columns import (
     expected_map,
     fit_columns_jointly,
     fit_lattice,
+    intensity_ratio,
     minor_sites,
 )
 from exitwave.analysis.eds import EnergyWindow
@@ -41,7 +42,9 @@ def test_overlapping_columns_with_others_between(scene: Make) -> None:
     assert len(minor) >= 25
     rng = np.random.default_rng(21)
     inner = np.array([i for i in range(36) if 1 <= i // 6 <= 4 and 1 <= i % 6 <= 4])
-    pulls, means, sds = [], [], []
+    pulls, means, sds, ratios = [], [], [], []
+    groups = np.full(36, -1)
+    groups[inner] = truth.kind[inner]
     weight = np.zeros(36)
     weight[inner] = 1.0 / inner.size
     for _ in range(40):
@@ -50,11 +53,16 @@ def test_overlapping_columns_with_others_between(scene: Make) -> None:
         pulls.append(((fit.fwhm - truth.fwhm) / fit.fwhm_se)[inner])
         means.append(float(weight @ (fit.fwhm - truth.fwhm)))
         sds.append(float(weight @ fit.width_covariance @ weight) ** 0.5)
+        ratios.append(intensity_ratio(fit, groups))
     z = np.array(pulls)
     assert 0.60 < (np.abs(z) < 1).mean() < 0.76
     # the mean of many is known as well as the whole covariance says, not as their own errors do
     assert abs(np.mean(means)) < 4 * np.mean(sds) / len(means) ** 0.5
     assert 0.7 < np.std(means) / np.mean(sds) < 1.4
+    ratio, stated = np.array([one.ratio for one in ratios]), float(np.mean([one.se for one in ratios]))
+    print(f"ratio of heights {ratio.mean():.3f}, scatter {ratio.std():.3f}, stated {stated:.3f}; truth {190 / 138:.3f}")
+    assert abs(ratio.mean() - 190 / 138) < 4 * stated / len(ratio) ** 0.5
+    assert 0.7 < ratio.std() / stated < 1.4
 
 
 def test_what_is_known_is_taken_out(scene: Make) -> None:
