@@ -8,11 +8,12 @@ from exitwave.analysis.figures.canvas import scale_bar_nm
 from exitwave.analysis.figures.curves import curve_figure, focus_figure
 from exitwave.analysis.figures.images import image_figure
 from exitwave.analysis.figures.resolution import resolution_figure
-from exitwave.analysis.figures.tomography import slices_figure
+from exitwave.analysis.figures.tomography import SlicesPicture, slices_figure
 from exitwave.analysis.figures.xanes import EdgePanel, xanes_figure
 
 __all__ = [
     "EdgePanel",
+    "SlicesPicture",
     "curve_figure",
     "focus_figure",
     "image_figure",

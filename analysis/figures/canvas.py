@@ -57,11 +57,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write the PNG beside its name and move it there, so that a viewer never sees half of it."""
+def save(figure: Figure, path: str | Path, *, compression: int = 6) -> Path:
+    """Write the PNG beside its name and move it there, so that a viewer never sees half of it.
+
+    `compression`: 0 to 9; 1 takes a third of the time of 6.
+    """
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", facecolor="white")
+    figure.savefig(part, format="png", facecolor="white", pil_kwargs={"compress_level": compression})
     os.replace(part, path)
     return path
 

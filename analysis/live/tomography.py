@@ -1,8 +1,9 @@
 """Tomography while the projections arrive: three orthogonal slices, the rotation axis, and a preview at the end.
 
-Filtered back-projection is a sum over projections, so each one is filtered and smeared into three planes once,
-when it comes; the whole volume is made when the last frame is in. Large frames are binned first: what is looked at
-live is at most `max_width` wide.
+Filtered back-projection is a sum over projections, so each one is filtered and smeared into three planes once; the
+whole volume is made when the last frame is in. When the axis turns out to be elsewhere, planes about the new one are
+made beside those that are shown, some projections at a time, and take their place when they are as far. Large frames
+are binned first: what is looked at live is at most `max_width` wide.
 
 The axis is found from the centre of mass: whatever stands wholly in the field of view has a centre of mass that
 runs on centre + a cos(theta) + b sin(theta), by the definition of the Radon transform's first moment.
@@ -11,33 +12,38 @@ runs on centre + a cos(theta) + b sin(theta), by the definition of the Radon tra
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from exitwave.analysis.binning import block_mean
 from exitwave.analysis.compiled import over_blocks
+from exitwave.analysis.errors import AnalysisError
 from exitwave.analysis.live._plane_kernels import add_to_axial, add_to_upright
 from exitwave.analysis.live.router import LiveRouter
-from exitwave.analysis.tomography import Geometry, reconstruct
+from exitwave.analysis.tomography import CentreEstimate, Geometry, centre_from_moments, reconstruct
+from exitwave.analysis.tomography.filters import filter_response, padded_length
 
-__all__ = ["AxisEstimate", "LiveSlices", "LiveTomography", "axis_from_moments"]
+__all__ = ["LiveCentre", "LiveSlices", "LiveTomography"]
 
 Image = npt.NDArray[np.float32]
 
 _RECENTRE_PX = 0.5
-_LEAST_ARC_DEG = 50.0
+_CONDITION = 67.0
+"""Of the axis' fit: an arc of 50 deg."""
+_MARGIN_PX = 8
 
 
 @dataclass(frozen=True)
-class AxisEstimate:
+class LiveCentre(CentreEstimate):
     """Column of the rotation axis and its standard deviation, pixels of the live frames; where it comes from."""
 
-    centre_px: float
-    sd_px: float
     source: str
 
 
@@ -51,37 +57,44 @@ class LiveSlices:
         Slices (z, x), (row, x) and (row, z) through the middle, 1/pixel of the live frames.
     voxel_nm : float
         Voxel of the live frames.
-    axis : AxisEstimate
+    axis : LiveCentre
+        As of now; the slices stand about a column that is up to half a pixel off, or more while others are made.
     projections, expected : int
-        How many came, of how many.
+        How many are in the slices, and how many were asked for.
     """
 
     axial: Image
     coronal: Image
     sagittal: Image
     voxel_nm: float
-    axis: AxisEstimate
+    axis: LiveCentre
     projections: int
     expected: int
 
 
-def axis_from_moments(angles_deg: npt.NDArray[np.float64], centroid_px: npt.NDArray[np.float64]) -> AxisEstimate | None:
-    """Fit centre + a cos + b sin to centres of mass; None while the arc is too short to tell.
+class _Planes:
+    """Three slices (z, x), (row, x), (row, z) about a column, as far as `done` projections."""
 
-    Parameters
-    ----------
-    angles_deg, centroid_px : float64 (n,)
-        Column of the centre of mass at each angle.
-    """
-    if angles_deg.size < 5 or float(np.ptp(angles_deg)) < _LEAST_ARC_DEG:
-        return None
-    turn = np.radians(angles_deg)
-    design = np.stack([np.ones_like(turn), np.cos(turn), np.sin(turn)], axis=1)
-    solution, *_ = np.linalg.lstsq(design, centroid_px, rcond=None)
-    rest = centroid_px - design @ solution
-    variance = float(rest @ rest) / (angles_deg.size - 3)
-    covariance = np.linalg.inv(design.T @ design) * variance
-    return AxisEstimate(float(solution[0]), math.sqrt(float(covariance[0, 0])), "centre of mass")
+    def __init__(self, shape: tuple[int, int], centre: float) -> None:
+        rows, width = shape
+        self.centre = centre
+        self.axial = np.zeros((width, width), np.float32)
+        self.coronal = np.zeros((rows, width), np.float32)
+        self.sagittal = np.zeros((rows, width), np.float32)
+        self.done = 0
+
+    def add(self, log: Image, angle_deg: float) -> None:
+        """Filter a projection of -ln(transmission) and smear it into the slices."""
+        filtered = _ramp(log)
+        along, across = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+        add_to_axial(self.axial, filtered[filtered.shape[0] // 2], along, across, self.centre)
+
+        def upright(first: int, last: int) -> None:
+            add_to_upright(self.coronal, filtered, along, self.centre, first, last)
+            add_to_upright(self.sagittal, filtered, across, self.centre, first, last)
+
+        over_blocks(upright, filtered.shape[0], 128)
+        self.done += 1
 
 
 class LiveTomography(LiveRouter):
@@ -106,9 +119,10 @@ class LiveTomography(LiveRouter):
         self._count = 0
         self._angles: list[float] = []
         self._centroids: list[float] = []
-        self._planes: tuple[Image, Image, Image] | None = None
-        self._centre_used: float | None = None
+        self._shown: _Planes | None = None
+        self._next: _Planes | None = None
         self._binning = 1
+        self._last_s = math.nan
 
     def run_started(self, start: Mapping[str, Any]) -> None:
         """Begin anew."""
@@ -132,26 +146,29 @@ class LiveTomography(LiveRouter):
         """Voxel of what is looked at live."""
         return self._pixel_nm * self._binning
 
+    @property
+    def last_frame_s(self) -> float:
+        """When the last projection was taken by the file's own timestamp, s since 1970; NaN if there is none."""
+        return self._last_s
+
     def frames_arrived(
         self, stream: str, key: str, frames: npt.NDArray[Any], attributes: Mapping[str, npt.NDArray[Any]]
     ) -> None:
         """Take frames of the camera."""
         if key != self._camera:
             return
-        width = frames.shape[2]
-        self._binning = max(1, -(-width // self._max_width))
-        small = [_binned(frame, self._binning) for frame in frames]
+        self._binning = max(1, -(-frames.shape[2] // self._max_width))
+        small = block_mean(frames, (1, self._binning, self._binning))
         if stream in ("dark", "flat"):
             if self._count:
                 return  # those after the projections are for the reconstruction that is made later
-            total, count = self._sums.get(stream, (np.zeros(small[0].shape), 0))
-            for image in small:
-                total += image
-            self._sums[stream] = (total, count + len(small))
+            total, count = self._sums.get(stream, (np.zeros(small.shape[1:]), 0))
+            self._sums[stream] = (total + small.sum(axis=0, dtype=np.float64), count + len(small))
         elif stream == "primary":
-            angles = attributes[f"{key}_theta"]
-            for image, angle in zip(small, angles, strict=True):
+            for image, angle in zip(small, attributes[f"{key}_theta"], strict=True):
                 self._add(image, float(angle))
+            if f"{key}_timestamp" in attributes:
+                self._last_s = float(np.max(attributes[f"{key}_timestamp"]))
 
     def _references(self, shape: tuple[int, int]) -> tuple[Image, Image]:
         if self._flat is None or self._dark is None:
@@ -164,98 +181,112 @@ class LiveTomography(LiveRouter):
     def _add(self, image: Image, angle_deg: float) -> None:
         dark, flat = self._references((image.shape[0], image.shape[1]))
         if self._stack is None:
-            rows = max(self._expected, 1)
-            self._stack = np.empty((rows, *image.shape), np.float16)
-            n = image.shape[1]
-            self._planes = (
-                np.zeros((n, n), np.float32),
-                np.zeros((image.shape[0], n), np.float32),
-                np.zeros((image.shape[0], n), np.float32),
-            )
-        if self._count >= self._stack.shape[0]:
+            self._stack = np.empty((max(self._expected, 1), *image.shape), np.float16)
+        if self._count >= len(self._stack):
             return
-        log = -np.log(np.clip((image - dark) / flat, 1e-3, 1e3))
+        log = np.subtract(image, dark)
+        log /= flat
+        np.clip(log, 1e-3, 1e3, out=log)
+        np.log(log, out=log)
+        np.negative(log, out=log)
         self._stack[self._count] = log
-        mass = float(log.sum())
-        columns = np.arange(log.shape[1], dtype=np.float64)
-        centroid = float(log.sum(axis=0) @ columns) / mass if mass > 0.0 else math.nan
         self._angles.append(angle_deg)
-        self._centroids.append(centroid)
+        self._centroids.append(_centroid(log))
         self._count += 1
-        if self._centre_used is None:
-            self._centre_used = self.axis().centre_px
-        self._smear(log, angle_deg)
 
-    def _smear(self, log: Image, angle_deg: float) -> None:
-        if self._planes is None or self._centre_used is None:
-            return
-        axial, coronal, sagittal = self._planes
-        filtered = _ramp(log)
-        along, across = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-        centre = self._centre_used
-        add_to_axial(axial, filtered[filtered.shape[0] // 2], along, across, centre)
-
-        def upright(first: int, last: int) -> None:
-            add_to_upright(coronal, filtered, along, centre, first, last)
-            add_to_upright(sagittal, filtered, across, centre, first, last)
-
-        over_blocks(upright, filtered.shape[0], 128)
-
-    def axis(self) -> AxisEstimate:
+    def axis(self) -> LiveCentre:
         """Return where the rotation axis is, as far as the projections tell."""
-        given = self.start.get("rotation_axis", {}).get("centre_px")
-        width = 0 if self._stack is None else self._stack.shape[2]
         centroids = np.asarray(self._centroids)
         good = np.isfinite(centroids)
-        found = axis_from_moments(np.asarray(self._angles)[good], centroids[good]) if good.any() else None
-        if found is not None and found.sd_px < 1.0:
-            return found
+        try:
+            found = centre_from_moments(np.asarray(self._angles)[good], centroids[good], condition=_CONDITION)
+        except AnalysisError:
+            found = None  # too few by now
+        if found is not None and found.centre_sd < 1.0:
+            return LiveCentre(found.centre, found.centre_sd, "centre of mass")
+        given = self.start.get("rotation_axis", {}).get("centre_px")
         if given is not None:
-            return AxisEstimate((float(given) + 0.5) / self._binning - 0.5, math.nan, "alignment")
-        return AxisEstimate(0.5 * (width - 1), math.nan, "middle of the frame")
+            return LiveCentre((float(given) + 0.5) / self._binning - 0.5, math.nan, "alignment")
+        width = 0 if self._stack is None else self._stack.shape[2]
+        return LiveCentre(0.5 * (width - 1), math.nan, "middle of the frame")
 
-    def slices(self) -> LiveSlices | None:
-        """Return the three slices as of now, recentred if the axis turned out to be elsewhere; None before any."""
-        if self._stack is None or self._planes is None or self._centre_used is None:
+    def slices(self, budget_s: float = math.inf) -> LiveSlices | None:
+        """Return the three slices with what came since the last call; None before anything came.
+
+        Parameters
+        ----------
+        budget_s : float
+            About how long this may take: what is left over is done by the next call. Other planes about an axis that
+            turned out to be more than half a pixel away take so long again.
+        """
+        if self._stack is None:
             return None
-        axis = self.axis()
-        if abs(axis.centre_px - self._centre_used) > _RECENTRE_PX:
-            self._centre_used = axis.centre_px
-            for plane in self._planes:
-                plane[:] = 0.0
-            for log, angle in zip(self._stack[: self._count], self._angles, strict=True):
-                self._smear(log.astype(np.float32), angle)
-        covered = min(float(np.ptp(self._angles)) * self._count / max(self._count - 1, 1), 360.0)
-        weight = np.float32(math.pi * min(covered / 180.0, 1.0) / self._count)
-        axial, coronal, sagittal = (plane * weight for plane in self._planes)
-        return LiveSlices(axial, coronal, sagittal, self.voxel_nm, axis, self._count, max(self._expected, self._count))
+        axis, shape = self.axis(), (self._stack.shape[1], self._stack.shape[2])
+        if self._shown is None:
+            self._shown = _Planes(shape, axis.centre)
+        newest = self._next or self._shown
+        if abs(axis.centre - newest.centre) > _RECENTRE_PX:
+            self._next = _Planes(shape, axis.centre)
+        self._go_on(self._shown, budget_s)
+        if self._next is not None:
+            self._go_on(self._next, budget_s)
+            if self._next.done >= self._shown.done:
+                self._shown, self._next = self._next, None
+        planes = self._shown
+        weight = np.float32(self._share(planes.done))
+        return LiveSlices(
+            planes.axial * weight,
+            planes.coronal * weight,
+            planes.sagittal * weight,
+            self.voxel_nm,
+            axis,
+            planes.done,
+            max(self._expected, self._count),
+        )
+
+    def _share(self, count: int) -> float:
+        """Return the angle, rad, that each of the first so many projections stands for."""
+        if count == 1:
+            return math.pi / max(self._expected, 1)
+        covered = float(np.ptp(self._angles[:count])) * count / (count - 1)
+        return math.radians(min(covered, 180.0)) / count
+
+    def _go_on(self, planes: _Planes, budget_s: float) -> None:
+        """Add projections that are not in yet, one at least."""
+        if self._stack is None:
+            return
+        until = time.monotonic() + budget_s
+        while planes.done < self._count:
+            planes.add(self._stack[planes.done].astype(np.float32), self._angles[planes.done])
+            if time.monotonic() > until:
+                return
 
     def preview(self) -> tuple[npt.NDArray[np.float32], Geometry] | None:
         """Reconstruct the volume (row, z, x) at the live size, 1/pixel, and return it with its geometry."""
         if self._stack is None or self._count < 3:
             return None
-        geometry = Geometry(np.asarray(self._angles), self._stack.shape[2], self.axis().centre_px)
-        return reconstruct(self._stack[: self._count].astype(np.float32), geometry), geometry
+        geometry = Geometry(np.asarray(self._angles), self._stack.shape[2], self.axis().centre)
+        return reconstruct(self._stack[: self._count], geometry), geometry
 
 
-def _binned(frame: npt.NDArray[Any], binning: int) -> Image:
-    """Mean over squares of pixels; what does not fill a square is left out."""
-    if binning == 1:
-        return frame.astype(np.float32)
-    rows, cols = (n // binning * binning for n in frame.shape)
-    blocks = frame[:rows, :cols].reshape(rows // binning, binning, cols // binning, binning)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+def _centroid(log: Image) -> float:
+    """Return the column of the centre of mass above what the columns at either side show; NaN without any mass."""
+    profile = log.sum(axis=0, dtype=np.float64)
+    margin = min(_MARGIN_PX, len(profile) // 8)
+    profile -= np.concatenate([profile[:margin], profile[-margin:]]).mean()
+    mass = float(profile.sum())
+    return float(profile @ np.arange(len(profile))) / mass if mass > 0.0 else math.nan
+
+
+@lru_cache(maxsize=2)
+def _response(width: int) -> tuple[int, Image]:
+    """Return length and transform of the ramp for rows so wide."""
+    length = padded_length(width)
+    return length, filter_response(length).astype(np.float32)
 
 
 def _ramp(log: Image) -> Image:
-    """Filter rows by the band-limited ramp (A. C. Kak, M. Slaney, Computerized Tomographic Imaging, eq. 3.61)."""
-    n = log.shape[1]
-    padded = fft.next_fast_len(2 * n, real=True)
-    kernel = np.zeros(padded, np.float32)
-    kernel[0] = 0.25
-    odd = np.arange(1, padded // 2, 2)
-    kernel[odd] = kernel[-odd] = -1.0 / (math.pi * odd) ** 2
-    response = fft.rfft(kernel).real.astype(np.float32)
-    spectrum = fft.rfft(log, padded, axis=1, workers=-1)
+    length, response = _response(log.shape[1])
+    spectrum = fft.rfft(log, length, axis=1, workers=-1)
     spectrum *= response
-    return np.asarray(fft.irfft(spectrum, padded, axis=1, workers=-1)[:, :n], np.float32)
+    return np.asarray(fft.irfft(spectrum, length, axis=1, overwrite_x=True, workers=-1)[:, : log.shape[1]], np.float32)

@@ -1,7 +1,12 @@
 """Parallel-beam tomography: where the rays went, projection, reconstruction, and what comes before it."""
 
 from exitwave.analysis.tomography.alignment import Alignment, align_by_mass, align_projections, remove_unobservable
-from exitwave.analysis.tomography.centre import centre_from_mass, centre_from_score, centre_from_wedge
+from exitwave.analysis.tomography.centre import (
+    centre_from_mass,
+    centre_from_moments,
+    centre_from_score,
+    centre_from_wedge,
+)
 from exitwave.analysis.tomography.fiducials import FiducialSolution, find_beads, solve_fiducials, track_fiducials
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
 from exitwave.analysis.tomography.pairs import AxisEstimate, CentreEstimate, axis_from_pairs
@@ -50,6 +55,7 @@ __all__ = [
     "axis_from_pairs",
     "backproject",
     "centre_from_mass",
+    "centre_from_moments",
     "centre_from_score",
     "centre_from_wedge",
     "compare_labels",

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from exitwave.analysis.binning import block_mean
 from exitwave.analysis.compiled import kernel, over_blocks
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
 from exitwave.analysis.tomography.geometry import Geometry
@@ -205,17 +206,6 @@ def _steps(measured: Floats, model: Floats, border: int) -> tuple[Doubles, Doubl
     return -solved[:, :2], deviations
 
 
-def _bin(pictures: Floats, factor: int) -> Floats:
-    n, n_rows, width = pictures.shape
-    if factor == 1:
-        return pictures
-    ny, nx = n_rows // factor, width // factor
-    out = np.empty((n, ny, nx), np.float32)
-    for k, picture in enumerate(pictures):
-        out[k] = picture[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor).mean(axis=(1, 3))
-    return out
-
-
 def _binned(geometry: Geometry, factor: int) -> Geometry:
     shifts = None if geometry.shifts is None else geometry.shifts / factor
     centre = (geometry.centre - 0.5 * (factor - 1)) / factor
@@ -291,7 +281,7 @@ def align_projections(
     for factor in bins:
         if min(pictures.shape[1:]) // factor < 24:
             continue
-        small = _bin(pictures, factor)
+        small = block_mean(pictures, (1, factor, factor))
         # rows follow shifts by interpolation that is periodic nowhere: leave a rim out
         border = 2 + int(np.ceil(max(2.0, float(np.abs(here.dy).max()) / factor)))
         border = min(border, min(small.shape[1:]) // 4)

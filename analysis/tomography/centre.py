@@ -26,7 +26,7 @@ from exitwave.analysis.tomography.geometry import Geometry
 from exitwave.analysis.tomography.pairs import CentreEstimate, checked_projections
 from exitwave.analysis.tomography.reconstruct import reconstruct
 
-__all__ = ["centre_from_mass", "centre_from_score", "centre_from_wedge"]
+__all__ = ["centre_from_mass", "centre_from_moments", "centre_from_score", "centre_from_wedge"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -69,6 +69,45 @@ def _bands(n_rows: int, height: int) -> list[tuple[int, int]]:
     return [(start, min(start + height, n_rows)) for start in range(0, n_rows - height // 2, height)]
 
 
+def centre_from_moments(
+    angles_deg: npt.ArrayLike, columns: npt.ArrayLike, *, condition: float = 20.0
+) -> CentreEstimate:
+    """Return the column about which centres of mass go round: centre + x cos(theta) + z sin(theta), by least squares.
+
+    Parameters
+    ----------
+    angles_deg, columns : array (n,)
+        Where the centre of mass is at each angle, in columns of any origin.
+    condition : float
+        Largest condition number of the fit: 20 is that of an arc of 90 deg, 67 of 50 deg, where the deviation is over
+        three times as large.
+
+    Raises
+    ------
+    ShapeError
+        Not one angle for each, or one is not finite.
+    OutOfRangeError
+        Fewer than five, or over too small an arc to tell the axis from the object's place.
+
+    Notes
+    -----
+    The deviation is that of the scatter about the fit.
+    """
+    where = np.asarray(columns, dtype=np.float64)
+    angles = np.radians(_angles(angles_deg, len(where)))
+    design = np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
+    if len(where) < 5 or np.linalg.cond(design) > condition:
+        raise OutOfRangeError(
+            f"angles: {len(where)} over {np.ptp(np.degrees(angles)) if len(where) else 0.0:.4g} deg tell the axis from "
+            "the object's place too badly; 90 deg would do"
+        )
+    inverse = np.linalg.pinv(design)
+    fit = inverse @ where
+    rest = where - design @ fit
+    variance = float(rest @ rest) / (len(where) - 3) * float(inverse[0] @ inverse[0])
+    return CentreEstimate(float(fit[0]), math.sqrt(variance))
+
+
 def centre_from_mass(
     projections: npt.NDArray[Any], angles_deg: npt.ArrayLike, *, band: int = 8, margin_px: int = 8
 ) -> CentreEstimate:
@@ -97,11 +136,7 @@ def centre_from_mass(
     """
     pictures = checked_projections(projections, 8)
     n, n_rows, width = pictures.shape
-    angles = np.radians(_angles(angles_deg, n))
-    design = np.stack([np.ones(n), np.cos(angles), np.sin(angles)], axis=1)
-    inverse = np.linalg.pinv(design)
-    if np.linalg.cond(design) > 20.0:
-        raise OutOfRangeError("angles: span too little to tell the axis from the object's place; 90 deg are needed")
+    angles = _angles(angles_deg, n)
     columns = np.arange(width, dtype=np.float64) - 0.5 * (width - 1)
     noise = 1.4826 * float(np.median(np.abs(pictures[:, :, :margin_px] - np.median(pictures[:, :, :margin_px]))))
     rows, centres, deviations = [], [], []
@@ -113,12 +148,10 @@ def centre_from_mass(
         if float(np.median(mass)) < 10.0 * noise * math.sqrt(width / (stop - start)):
             continue
         where = (profile @ columns) / mass
-        fit = inverse @ where
-        rest = where - design @ fit
-        sd = math.sqrt(float(rest @ rest) / (n - 3) * float(inverse[0] @ inverse[0]))
+        found = centre_from_moments(angles, where)
         rows.append(0.5 * (start + stop - 1))
-        centres.append(float(fit[0]) + 0.5 * (width - 1))
-        deviations.append(max(sd, 1e-9))
+        centres.append(found.centre + 0.5 * (width - 1))
+        deviations.append(max(found.centre_sd, 1e-9))
     return _through_bands(np.array(rows), np.array(centres), np.array(deviations), 0.5 * (n_rows - 1))
 
 

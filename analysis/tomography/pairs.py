@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from exitwave.analysis.binning import block_mean
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError, require_positive
 from exitwave.analysis.registration import register
 
@@ -140,10 +141,10 @@ def _products(a: Floats, weight: Floats, b: Floats) -> Doubles:
 
 
 def _binned(image: Floats, factor: int) -> Floats:
+    """Mean over blocks about the middle, so that a mirrored picture has the mirrored blocks."""
     ny, nx = (n // factor * factor for n in image.shape)
     top, left = (image.shape[0] - ny) // 2, (image.shape[1] - nx) // 2
-    cut = image[top : top + ny, left : left + nx]
-    return np.asarray(cut.reshape(ny // factor, factor, nx // factor, factor).mean(axis=(1, 3)), np.float32)
+    return block_mean(image[top : top + ny, left : left + nx], (factor, factor))
 
 
 def axis_from_pairs(

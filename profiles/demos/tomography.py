@@ -266,12 +266,13 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
     import h5py
     from scipy import ndimage
 
+    from exitwave.analysis.binning import block_mean
     from exitwave.analysis.tomography import segmentation, voids
 
     mean = 0.5 * (halves[0] + halves[1])
     box = _box(mean)
     noise = _signal_to_noise([half[box] for half in halves])
-    halves = [_binned(half[box], VOID_BIN) for half in halves]
+    halves = [block_mean(half[box], (VOID_BIN,) * 3) for half in halves]
     mean = 0.5 * (halves[0] + halves[1])
     edge_nm = VOID_BIN * voxel_nm
     whole = segmentation.envelope(mean, smooth_px=1.5, close_px=4.0)
@@ -306,23 +307,16 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
 
 def _box(volume: Volume, rim: int = 16) -> tuple[slice, ...]:
     """Return the box around what attenuates, with a rim: what follows costs by the voxel."""
+    from exitwave.analysis.binning import block_mean
+
     factor = 8
-    coarse = _binned(volume, factor)
+    coarse = block_mean(volume, (factor,) * 3)
     dense = coarse > 0.5 * np.percentile(coarse, 98)
     cuts = []
     for axis in range(3):
         hit = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis))) * factor
         cuts.append(slice(max(0, int(hit[0]) - rim), min(volume.shape[axis], int(hit[-1]) + factor + rim)))
     return tuple(cuts)
-
-
-def _binned(volume: Volume, factor: int) -> Volume:
-    """Return the mean over cubes of voxels; what does not fill a cube is left out."""
-    n = [size // factor for size in volume.shape]
-    cut = volume[: n[0] * factor, : n[1] * factor, : n[2] * factor]
-    return np.asarray(
-        cut.reshape(n[0], factor, n[1], factor, n[2], factor).mean(axis=(1, 3, 5), dtype=np.float32), np.float32
-    )
 
 
 def _signal_to_noise(halves: list[Volume]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ class LiveAnalysis:
 
     child: Child
     folder: Path
+    kind: str
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until everything is imported and compiled; not needed, as no run is missed meanwhile.
+
+        Raises
+        ------
+        ServiceError
+            If it is not within `timeout_s`, or its process ended.
+        """
+
+        def ready() -> bool:
+            return (read_json(self.folder / f"{self.kind}.json") or {}).get("pid") == self.child.process.pid
+
+        self._wait(ready, timeout_s, "not ready")
 
     def status(self, uid: str) -> dict[str, Any]:
         """Return what it last said of a run; empty before it said anything."""
@@ -44,14 +60,17 @@ class LiveAnalysis:
         ServiceError
             If it is not within `timeout_s`, or its process ended.
         """
+        self._wait(lambda: bool(self.status(uid).get("finished")), timeout_s, f"run {uid[:8]} not complete")
+        return self.status(uid)
+
+    def _wait(self, done: Callable[[], bool], timeout_s: float, words: str) -> None:
         deadline = time.monotonic() + timeout_s
-        while not (status := self.status(uid)).get("finished"):
+        while not done():
             if self.child.process.poll() is not None:
                 raise ServiceError(f"live analysis: ended ({self.child.last_words()}); see {self.child.log}")
             if time.monotonic() > deadline:
-                raise ServiceError(f"live analysis: run {uid[:8]} not complete within {timeout_s:g} s")
+                raise ServiceError(f"live analysis: {words} within {timeout_s:g} s")
             time.sleep(0.05)
-        return status
 
     def stop(self) -> None:
         """End it."""
@@ -64,7 +83,7 @@ def start_live(kind: str, data: DataFolder) -> LiveAnalysis:
     Parameters
     ----------
     kind : str
-        ``tomography``.
+        ``tomography``, ``spectrum-image`` or ``xanes``.
     data : DataFolder
 
     Raises
@@ -75,4 +94,4 @@ def start_live(kind: str, data: DataFolder) -> LiveAnalysis:
     folder = data.root / "live"
     arguments: list[str | Path] = [kind, "--child", "--data", data.root, "--out", folder]
     child = start_child("live", "exitwave.profiles.live.process", arguments, data.services / f"live-{kind}.log")
-    return LiveAnalysis(child, folder)
+    return LiveAnalysis(child, folder, kind)

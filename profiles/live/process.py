@@ -19,8 +19,12 @@ from exitwave.profiles.storage.process import follow_parent, write_json
 
 __all__ = ["View", "follow_runs", "main"]
 
-REFRESH_S = 1.5
-"""Pause between two pictures; with what drawing takes that makes less than 2 s."""
+REFRESH_S = 1.0
+"""From the beginning of a picture to that of the next one, where drawing takes no more than half of it."""
+POLL_S = 0.1
+"""Between two looks for something new where there was nothing."""
+LONGEST_REFRESH_S = 1.3
+"""The same where drawing takes longer: as long again is left to others, but no more than this passes."""
 
 
 class View(Protocol):
@@ -35,8 +39,51 @@ class View(Protocol):
     def show(self, folder: Path, uid: str) -> dict[str, Any] | None:
         """Draw, and return figures for the status file; None if there is nothing new."""
 
+    def idle(self, folder: Path, uid: str) -> dict[str, Any] | None:
+        """Do what takes longer while there is nothing new, and return figures; None if there is nothing to do."""
+
     def finish(self, folder: Path, uid: str) -> dict[str, Any]:
         """Do what is left when the run has ended, and return figures."""
+
+
+class _Run:
+    """A run that is followed: its view, its status file, and when its picture was drawn."""
+
+    def __init__(self, view: View, start: Mapping[str, Any], folder: Path) -> None:
+        self._view, self._uid, self._folder = view, str(start["uid"]), folder
+        self._status: dict[str, Any] = {"uid": self._uid, "finished": False}
+        self._looked_at = self._due = time.monotonic()
+        self._drawn = False
+
+    def refresh(self) -> None:
+        """Draw what is new, if it is time.
+
+        ``refresh_s`` is the longest time between two pictures, without that in which there was nothing new.
+        """
+        begin = time.monotonic()
+        if begin < self._due:
+            return
+        figures = self._view.show(self._folder, self._uid)
+        end = time.monotonic()
+        if figures is not None:
+            if self._drawn:
+                figures = figures | {"refresh_s": max(self._status.get("refresh_s", 0.0), end - self._looked_at)}
+            self._drawn, self._looked_at = True, end
+            self._due = begin + min(max(REFRESH_S, 2.0 * (end - begin)), LONGEST_REFRESH_S)
+        else:
+            figures = self._view.idle(self._folder, self._uid)
+            self._looked_at = begin if figures is None else time.monotonic()
+            self._due = end + POLL_S
+        if figures is not None:
+            self._write(figures)
+
+    def finish(self) -> None:
+        """Do what is left at the end of the run."""
+        self._write(self._view.finish(self._folder, self._uid) | {"finished": True})
+
+    def _write(self, figures: Mapping[str, Any]) -> None:
+        self._status |= figures
+        write_json(self._folder / f"{self._uid[:8]}-live.json", self._status)
 
 
 def _make(kind: str) -> View:
@@ -73,28 +120,20 @@ def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
     """
     view = _make(kind)
     folder.mkdir(parents=True, exist_ok=True)
-    start: Mapping[str, Any] | None = None
-    status: dict[str, Any] = {}
-    shown_at = 0.0
+    write_json(folder / f"{kind}.json", {"pid": os.getpid()})
+    run: _Run | None = None
     for documents in follow_journal(data.journal):
         for name, doc in documents:
             if name == "start":
-                start = doc if view.accepts(doc) else None
-                status = {"uid": doc["uid"], "finished": False}
-            if start is not None:
+                run = _Run(view, doc, folder) if view.accepts(doc) else None
+            if run is not None:
                 view.take(name, doc)
-            if name == "stop" and start is not None:
-                status |= view.finish(folder, start["uid"]) | {"finished": True}
-                write_json(folder / f"{start['uid'][:8]}-live.json", status)
-                start = None
-        now = time.monotonic()
-        if start is not None and now - shown_at >= REFRESH_S:
-            figures = view.show(folder, start["uid"])
-            if figures is not None:
-                pause_s = now - shown_at if shown_at else 0.0
-                status |= figures | {"refresh_s": max(status.get("refresh_s", 0.0), pause_s)}
-                write_json(folder / f"{start['uid'][:8]}-live.json", status)
-                shown_at = now
+                run.refresh()
+            if name == "stop" and run is not None:
+                run.finish()
+                run = None
+        if run is not None:
+            run.refresh()
 
 
 def main() -> int:

@@ -74,6 +74,10 @@ class SpectrumImageView:
         self._work_s = max(self._work_s, time.perf_counter() - begin)
         return self._figures(state)
 
+    def idle(self, folder: Path, uid: str) -> dict[str, Any] | None:
+        """Nothing takes longer than a picture."""
+        return None
+
     def finish(self, folder: Path, uid: str) -> dict[str, Any]:
         """Take the rest and draw once more."""
         figures = self.show(folder, uid)

@@ -40,6 +40,10 @@ class XanesView:
             return None
         return self._draw(folder, uid)
 
+    def idle(self, folder: Path, uid: str) -> dict[str, Any] | None:
+        """Nothing takes longer than a picture."""
+        return None
+
     def finish(self, folder: Path, uid: str) -> dict[str, Any]:
         """Draw the whole scan."""
         return self._draw(folder, uid) or self._figures()

@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from exitwave.analysis.live.tomography import LiveTomography, axis_from_moments
+from exitwave.analysis.errors import OutOfRangeError
+from exitwave.analysis.live.tomography import LiveTomography
+from exitwave.analysis.tomography import centre_from_moments
 
 ROWS, WIDTH, NUM = 48, 64, 90
 CENTRE = 34.3
@@ -76,11 +78,11 @@ def test_axis_and_slices_grow_with_the_run(tmp_path: Path) -> None:
     assert halfway is not None
     assert halfway.projections == NUM // 2
     assert halfway.axis.source == "centre of mass"
-    assert abs(halfway.axis.centre_px - CENTRE) < 0.1
+    assert abs(halfway.axis.centre - CENTRE) < 0.1
     slices = live.slices()
     assert slices is not None
     assert live.finished
-    assert abs(slices.axis.centre_px - CENTRE) < 0.02
+    assert abs(slices.axis.centre - CENTRE) < 0.02
     assert slices.projections == slices.expected == NUM
     # the larger sphere in all three planes, the smaller one in none of its middle
     middle = 0.5 * (WIDTH - 1)
@@ -117,7 +119,7 @@ def test_wide_frames_are_binned(tmp_path: Path) -> None:
     assert slices is not None
     assert slices.axial.shape == (32, 32)
     assert slices.voxel_nm == 40.0
-    assert abs(slices.axis.centre_px - ((CENTRE + 0.5) / 2 - 0.5)) < 0.02
+    assert abs(slices.axis.centre - ((CENTRE + 0.5) / 2 - 0.5)) < 0.02
 
 
 def test_the_axis_of_an_alignment_is_used_until_the_data_tell(tmp_path: Path) -> None:
@@ -129,11 +131,42 @@ def test_the_axis_of_an_alignment_is_used_until_the_data_tell(tmp_path: Path) ->
             break
     axis = live.axis()
     assert axis.source == "alignment"
-    assert axis.centre_px == 33.0
+    assert axis.centre == 33.0
+
+
+def test_planes_about_a_new_axis_are_made_some_projections_at_a_time(tmp_path: Path) -> None:
+    """With no time at all each call adds one projection to each; the end is that of one call."""
+    start: dict[str, Any] = {"rotation_axis": {"centre_px": CENTRE - 3.0}}
+    angles = np.arange(NUM) * 180.0 / NUM
+    for name in ("hurried", "at once"):
+        (tmp_path / name).mkdir()
+    hurried, at_once = LiveTomography(), LiveTomography()
+    calls = 0
+    for name, doc in run_documents(tmp_path / "hurried", angles, **start):
+        hurried(name, doc)
+        if hurried.projections > calls:
+            calls = hurried.projections
+            slices = hurried.slices(0.0)
+            assert slices is not None
+            assert slices.projections == calls, "what was shown has fallen back"
+    for name, doc in run_documents(tmp_path / "at once", angles, **start):
+        at_once(name, doc)
+    for _ in range(NUM):
+        slices = hurried.slices(0.0)
+    expected = at_once.slices()
+    assert slices is not None
+    assert expected is not None
+    assert abs(slices.axis.centre - CENTRE) < 0.02
+    z, x = round(0.5 * (WIDTH - 1) - 5.0), round(0.5 * (WIDTH - 1) + 8.0)
+    for found in (slices, expected):
+        assert found.axial[z - 2 : z + 3, x - 2 : x + 3].mean() == pytest.approx(MU, rel=0.05)
+    # about the axis as it was known then, which is that of the end to less than half a pixel
+    assert float(np.sqrt(np.mean((slices.axial - expected.axial)[16:48, 16:48] ** 2))) < 0.1 * MU
 
 
 def test_a_short_arc_tells_nothing() -> None:
-    assert axis_from_moments(np.linspace(0.0, 20.0, 50), np.full(50, 30.0)) is None
+    with pytest.raises(OutOfRangeError, match="50 over 20 deg"):
+        centre_from_moments(np.linspace(0.0, 20.0, 50), np.full(50, 30.0))
 
 
 def test_uncertainty_of_the_axis_is_calibrated() -> None:
@@ -142,8 +175,7 @@ def test_uncertainty_of_the_axis_is_calibrated() -> None:
     truth = CENTRE + 9.0 * np.cos(np.radians(angles)) - 4.0 * np.sin(np.radians(angles))
     pulls = []
     for _ in range(300):
-        found = axis_from_moments(angles, truth + random.normal(0.0, 0.3, angles.size))
-        assert found is not None
-        pulls.append((found.centre_px - CENTRE) / found.sd_px)
+        found = centre_from_moments(angles, truth + random.normal(0.0, 0.3, angles.size))
+        pulls.append((found.centre - CENTRE) / found.centre_sd)
     assert abs(float(np.mean(pulls))) < 0.2
     assert 0.85 < float(np.std(pulls)) < 1.15
