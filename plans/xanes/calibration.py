@@ -12,9 +12,8 @@ import bluesky.preprocessors as bpp
 import numpy as np
 from bluesky.utils import MsgGenerator
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from exitwave.analysis.registration import register
+from exitwave.analysis.xanes import StackOperator, align
 from exitwave.devices import FocusPoint
 from exitwave.plans.alignment import FOCUS_PASSES, FocusPass, rocking_curve, zone_plate_focus
 from exitwave.plans.instrument import Instrument
@@ -25,20 +24,35 @@ from exitwave.plans.xanes._moves import move_to_energy
 from exitwave.plans.xanes._run import run_scan
 from exitwave.plans.xanes._scan import Walk
 
-__all__ = ["calibrate_pitch", "calibrate_tracking", "lens_offset_um", "magnified", "restore_tracking"]
+__all__ = ["calibrate_pitch", "calibrate_tracking", "image_shifts_um", "lens_offset_um", "restore_tracking"]
 
 Image = NDArray[Any]
+BAND = 0.15
+"""Cycles per pixel up to which pictures are compared: beyond, a single frame has little but noise."""
 
 
-def magnified(image: Image, scale: float) -> NDArray[np.float32]:
-    """Return an image enlarged about its middle, float32, of the same shape; what was not seen is the edge's value."""
-    middle = 0.5 * (np.asarray(image.shape, np.float64) - 1.0)
-    return np.asarray(
-        ndimage.affine_transform(
-            np.asarray(image, np.float32), [1.0 / scale] * 2, middle * (1.0 - 1.0 / scale), order=1, mode="nearest"
-        ),
-        np.float32,
-    )
+def image_shifts_um(pictures: Sequence[Image], pixels_nm: Sequence[float]) -> list[tuple[float, float]]:
+    """Return how far each picture stands from the first one, to the right and up, um at the sample.
+
+    Every two of them are registered, and all displacements together give the places: pictures on either side of an
+    absorption edge have little in common, and more with one another's neighbours.
+
+    Parameters
+    ----------
+    pictures : optical depths (y, x)
+        By energy; of one shape.
+    pixels_nm : sequence of float
+        Of each picture, at the sample.
+
+    Raises
+    ------
+    FitError
+        Two of them have nothing in common.
+    """
+    pixels, shape = np.asarray(pixels_nm, np.float64), pictures[0].shape
+    start = StackOperator.identity(len(pictures), (shape[0], shape[1]), scale=pixels[0] / pixels)
+    found = align(pictures, start, spans=range(1, len(pictures)), highest_frequency=BAND)
+    return [(1e-3 * pixels[0] * dx, -1e-3 * pixels[0] * dy) for dy, dx in found.displacement_px]
 
 
 def lens_offset_um(shift_um: tuple[float, float], magnification: float) -> tuple[float, float]:
@@ -216,11 +230,10 @@ def _measure_runout(
             plate.focus.add(replace(point, x_um=None, y_um=None))
 
     def look(shot: Shot, frame: Image, flat: Image | None, told: Mapping[str, float]) -> None:
-        picture = frame.astype(np.float32)
+        light = np.maximum(frame, 1).astype(np.float32)
         if flat is not None:
-            picture /= np.maximum(flat, 1).astype(np.float32)
-        np.clip(picture, 0.0, 2.0, out=picture)
-        images.append((picture, told["pixel"]))
+            light /= np.maximum(flat, 1).astype(np.float32)
+        images.append((-np.log(light), told["pixel"]))
 
     def body(walk: Walk) -> MsgGenerator[None]:
         yield from walk.go(work)
@@ -229,15 +242,9 @@ def _measure_runout(
             return
         x_um = float((yield from bps.rd(plate.x.user_setpoint, default_value=0.0)))
         y_um = float((yield from bps.rd(plate.y.user_setpoint, default_value=0.0)))
-        reference, pixel_nm = images[0]
         # it changes by some percent over a scan, and goes in as 1 + 1/M
         magnification = microscope.magnification_now()
-        shifts = []
-        for picture, own_nm in images[1:]:
-            moved = register(reference, magnified(picture, own_nm / pixel_nm))
-            shifts.append((moved.dx * 1e-3 * pixel_nm, -moved.dy * 1e-3 * pixel_nm))
-        drift = shifts.pop()
-        shifts.insert(0, (0.0, 0.0))
+        *shifts, drift = image_shifts_um([picture for picture, _ in images], [pixel_nm for _, pixel_nm in images])
         for number, (energy_kev, shift) in enumerate(zip(energies, shifts, strict=True)):
             share = number / len(energies)
             seen = (shift[0] - share * drift[0], shift[1] - share * drift[1])

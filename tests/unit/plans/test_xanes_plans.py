@@ -19,7 +19,7 @@ from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.xanes_estimates import Exposed
 from exitwave.plans.stubs import FrameLossError
 from exitwave.plans.xanes import Feedback, calibrate_tracking, dual_energy, imaging, point
-from exitwave.plans.xanes.calibration import lens_offset_um, magnified
+from exitwave.plans.xanes.calibration import lens_offset_um
 from exitwave.plans.xanes.feedback import parabola_top
 from exitwave.plans.xanes.point import _check_velocity
 
@@ -317,10 +317,3 @@ def test_a_lens_is_found_where_its_image_says() -> None:
     lens, magnification = 0.3, 60.0
     seen = -lens * (1 + magnification) / magnification
     assert lens_offset_um((seen, -seen), magnification) == pytest.approx((lens, -lens))
-
-
-def test_an_enlarged_image_keeps_its_middle() -> None:
-    y, x = np.indices((65, 65), np.float64) - 32.0
-    spot = np.exp(-(x**2 + y**2) / 200.0)
-    enlarged = magnified(spot, 1.25)
-    np.testing.assert_allclose(enlarged, np.exp(-(x**2 + y**2) / 200.0 / 1.25**2), atol=0.003)

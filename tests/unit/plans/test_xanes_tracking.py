@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exitwave.devices import FocusCalibration, FocusCalibrationError, FocusPoint
 from exitwave.devices.monochromator import PitchCalibration
+from exitwave.plans.xanes.calibration import image_shifts_um
+from exitwave.simulators.bl18b.rest import GAIN, Rest, focus_mm
+from exitwave.simulators.bl18b.truth import TrueZonePlate, Truth
+from exitwave.simulators.bl18b.world import World
 
 
 def line(*offsets_um: float) -> FocusCalibration:
@@ -72,3 +78,30 @@ def test_pitch_follows_the_angle_and_what_feedback_found() -> None:
     calibration.set_points([(14.0, 6.0), (13.0, 2.0)])
     calibration.offset_urad = 0.5
     assert [calibration.at(angle) for angle in (12.0, 13.25, 15.0)] == pytest.approx([2.5, 3.5, 6.5])
+
+
+def test_runout_is_seen_across_the_edge_of_a_particle() -> None:
+    """Half of the nickel's absorption comes between the first picture and the second; single frames of 2 s."""
+    plate = TrueZonePlate(125.0, 25.0, 0.7, runout_slope_um_mm=(0.15, -0.1), runout_amplitude_um=(0.1, -0.05))
+    truth = dataclasses.replace(Truth.draw(4), zone_plate_a=plate, sample_depth_um=0.0, detector_zero_mm=0.0)
+    low, size = 768, 512
+    roi = (slice(low, low + size), slice(low, low + size))
+    pictures, pixels, places_mm = [], [], []
+    for energy_kev in (8.2, 8.4, 8.6):
+        z_mm = focus_mm(20.164 * energy_kev / 8.0)
+        counts = {}
+        for specimen in ("ncm-cycled", "none"):
+            rest = Rest(energy_kev, ZPA_Z=z_mm)
+            rest.switches["DET:Objective"] = "4x"
+            camera = World(rest, truth, specimen=specimen).camera("HR1")
+            counts[specimen] = camera.expose(0.0, 2.0, roi=roi, binning=(1, 1), gain=GAIN).astype(np.float32)
+        pictures.append(-np.log(counts["ncm-cycled"] / counts["none"]))
+        magnification = (1300.0 - z_mm) / z_mm
+        pixels.append(1e3 * 6.5 / 4.0 / magnification)
+        places_mm.append(z_mm)
+    found = np.array(image_shifts_um(pictures, pixels))
+    runout = np.array([plate.runout_um(z_mm) for z_mm in places_mm])
+    expected = -(runout - runout[0]) * (1.0 + 1.0 / 63.0)
+    assert np.abs(expected).max() > 0.1
+    # a pixel is 26 nm
+    np.testing.assert_allclose(found, expected, atol=0.008)
