@@ -13,6 +13,7 @@ from exitwave.devices import ExitwaveError, FocusCalibrationError
 from exitwave.plans.alignment import FocusPass
 from exitwave.plans.stubs import BeamLostError
 from exitwave.plans.xanes import Adaptive, Feedback
+from exitwave.plans.xanes.calibration import image_shifts_um
 from exitwave.profiles.storage import audit_run
 
 from .conftest import Beamline
