@@ -64,6 +64,8 @@ def frame_truth(stack: XanesStack, log: Path) -> FrameTruth:
         Of one run, one place and one repeat.
     log : Path
     """
+    from exitwave.profiles.storage.chain import EPICS_EPOCH_S
+
     head, *lines = (json.loads(line) for line in log.read_text().splitlines())
     frames = [line for line in lines if "column" in line]
     wall_s = np.array([head["epoch_s"] + line["t_s"] / head["speed"] for line in frames])

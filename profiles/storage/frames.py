@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -16,7 +17,7 @@ from exitwave.profiles.storage.layout import FileLocation
 
 _FILTERS = hdf5plugin.FILTERS  # its import teaches HDF5 the compressions of detectors
 
-__all__ = ["FrameBlock", "FramesMissingError", "count_frames", "lazy_frames"]
+__all__ = ["FrameBlock", "FramesMissingError", "count_frames", "lazy_frames", "open_file"]
 
 
 class FramesMissingError(StorageError):
@@ -38,12 +39,21 @@ class FrameBlock:
     first: int
 
 
-def _open(location: FileLocation) -> h5py.File:
+def open_file(path: Path) -> h5py.File:
+    """Open a file of frames to read, while it is written too: without locks, for the camera's server may hold one.
+
+    All of this program opens files so: HDF5 refuses to open one again in a process with another way of locking.
+
+    Raises
+    ------
+    FramesMissingError
+        It cannot be read.
+    """
     try:
-        return h5py.File(location.path, "r", libver="latest", swmr=True)
+        return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
     except OSError as error:
         raise FramesMissingError(
-            f"{location.path}: cannot be read ({error}); was it moved, or is it still being written without SWMR?"
+            f"{path}: cannot be read ({error}); was it moved, or is it still being written without SWMR?"
         ) from error
 
 
@@ -61,13 +71,13 @@ def count_frames(location: FileLocation) -> int:
     FramesMissingError
         If it cannot be read.
     """
-    with _open(location) as file:
+    with open_file(location.path) as file:
         return int(_dataset(file, location).shape[0])
 
 
 def _read(location: FileLocation, first: int, count: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Read the frames of one point as an array of shape ``(1, *shape)``."""
-    with _open(location) as file:
+    with open_file(location.path) as file:
         dataset = _dataset(file, location)
         if dataset.shape[0] < first + count:
             raise FramesMissingError(
@@ -97,7 +107,7 @@ def lazy_frames(blocks: Sequence[FrameBlock], shape: tuple[int, ...], rows: int)
     import dask.array as da
     from dask.base import tokenize
 
-    with _open(blocks[0].location) as file:
+    with open_file(blocks[0].location.path) as file:
         dataset = _dataset(file, blocks[0].location)
         dtype = dataset.dtype
         per_point = shape[0] if len(shape) == len(dataset.shape) else 1

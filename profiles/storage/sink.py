@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-import h5py
 import httpx
 import jsonschema
 import numpy as np
@@ -15,6 +14,7 @@ from bluesky_tiled_plugins import TiledWriter
 from tiled.client import from_uri
 
 from exitwave.profiles.storage.errors import StorageError
+from exitwave.profiles.storage.frames import open_file
 from exitwave.profiles.storage.layout import FileLocation, external_keys, resource_location
 from exitwave.profiles.storage.server import Address
 
@@ -129,7 +129,7 @@ class RunWriter:
                     found[key] = resources.get(datums.get(doc["data"][key], ""))
         for key in self._wanted & found.keys():
             if (location := found[key]) is not None:
-                with h5py.File(location.path, "r", libver="latest", swmr=True) as file:
+                with open_file(location.path) as file:
                     self._data_types[key] = file[location.dataset].dtype.str
         self._wanted -= self._data_types.keys()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import h5py
-
-from exitwave.profiles.storage.frames import FrameBlock
+from exitwave.profiles.storage.frames import FrameBlock, open_file
 from exitwave.profiles.storage.layout import AD_DATASET, FileLocation, external_keys, local_path
 from exitwave.profiles.storage.stream import Stream
 
@@ -65,7 +63,7 @@ class TiledRun:
             stream.data_keys[key]["shape"] = shape
             row = 0
             for path in paths:
-                with h5py.File(path, "r", libver="latest", swmr=True) as file:
+                with open_file(path) as file:
                     count = min(rows - row, -(-file[dataset].shape[0] // per_point))
                 stream.blocks.setdefault(key, []).append(FrameBlock(FileLocation(path, dataset, key), row, count, 0))
                 row += count

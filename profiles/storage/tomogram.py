@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from exitwave.analysis.io import Frames, Series
+from exitwave.analysis.io import Series
 from exitwave.analysis.matching import match_angles
+from exitwave.profiles.storage.chain import (
+    LEAST_BEAM,
+    ChainFinder,
+    FrameFiles,
+    StreamRows,
+    ring_at_start,
+    run_chain,
+    stream_rows,
+)
 from exitwave.profiles.storage.errors import StorageError
-from exitwave.profiles.storage.frames import FrameBlock, FramesMissingError
-from exitwave.profiles.storage.history import find_run, runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
 from exitwave.profiles.storage.reader import RunReader, open_run
 
@@ -23,11 +28,6 @@ if TYPE_CHECKING:
     from exitwave.plans.instrument import Progress
 
 __all__ = ["ExcludedFrame", "NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"]
-
-EPICS_EPOCH_S = 631152000.0
-"""1990-01-01 UTC in UNIX time: what areaDetector's timestamps count from."""
-LEAST_BEAM = 0.5
-"""Part of the ring current at the run's start below which a frame counts as taken without beam."""
 
 
 class NoTomogramError(StorageError):
@@ -42,57 +42,6 @@ class ExcludedFrame:
     row: int
     angle_deg: float
     reason: str
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of one stream of one run: where the frames lie and what stands beside them."""
-
-    run: RunReader
-    blocks: tuple[FrameBlock, ...]
-    angles_deg: NDArray[np.float64]
-    times_s: NDArray[np.float64]
-    ring_ma: NDArray[np.float64]
-
-    @property
-    def num(self) -> int:
-        return len(self.angles_deg)
-
-
-class _Files:
-    """Frames by (path, dataset, row), each file opened once."""
-
-    def __init__(self) -> None:
-        self.places: list[tuple[FrameBlock, int]] = []
-        self._open: dict[Path, h5py.File] = {}
-
-    def add(self, rows: _Rows) -> None:
-        for block in rows.blocks:
-            self.places += [(block, block.first + i) for i in range(block.rows)]
-
-    def dataset(self, block: FrameBlock) -> h5py.Dataset:
-        path = block.location.path
-        if path not in self._open:
-            try:
-                self._open[path] = h5py.File(path, "r", libver="latest", swmr=True, locking=False)
-            except OSError as error:
-                raise FramesMissingError(f"{path}: cannot be read ({error}); was it moved?") from error
-        return self._open[path][block.location.dataset]
-
-    def read(self, i: int) -> NDArray[Any]:
-        block, row = self.places[i]
-        return np.asarray(self.dataset(block)[row])
-
-    def frames(self, index: NDArray[np.intp]) -> Frames | None:
-        if not len(index):
-            return None
-        first = self.dataset(self.places[int(index[0])][0])
-        return Frames(self.read, index, (first.shape[1], first.shape[2]), first.dtype)
-
-    def close(self) -> None:
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
 
 
 class Tomogram:
@@ -125,8 +74,8 @@ class Tomogram:
         start = self.runs[0].start
         asked = start["tomography"]
         self.asked_deg = np.asarray(asked["angles_deg"], np.float64)
-        self._files = _Files()
-        projections = [_rows(run, "primary") for run in self.runs]
+        self._files = FrameFiles()
+        projections = [stream_rows(run, "primary") for run in self.runs]
         places = self._take(projections)
         angles = _joined(projections, "angles_deg")
         times_s, ring_ma = _joined(projections, "times_s"), _joined(projections, "ring_ma")
@@ -143,14 +92,14 @@ class Tomogram:
             if reason
         )
         sources = [*self.runs, references] if references is not None else self.runs
-        flats = [_rows(run, "flat") for run in sources]
-        darks = [_rows(run, "dark") for run in sources]
+        flats = [stream_rows(run, "flat") for run in sources]
+        darks = [stream_rows(run, "dark") for run in sources]
         self.flats, self.darks = self._files.frames(self._take(flats)), self._files.frames(self._take(darks))
         monitor = _Monitor(self.runs)
         self.beam_intensity = monitor.at(self.times_s, ring_ma[order])
         self.flat_intensity = monitor.at(_joined(flats, "times_s"), _joined(flats, "ring_ma"))
 
-    def _take(self, parts: Sequence[_Rows]) -> NDArray[np.intp]:
+    def _take(self, parts: Sequence[StreamRows]) -> NDArray[np.intp]:
         first = len(self._files.places)
         for rows in parts:
             self._files.add(rows)
@@ -248,52 +197,20 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _joined(parts: Sequence[_Rows], name: str) -> NDArray[np.float64]:
+def _joined(parts: Sequence[StreamRows], name: str) -> NDArray[np.float64]:
     return np.concatenate([getattr(rows, name) for rows in parts]) if parts else np.empty(0)
 
 
-def _rows(run: RunReader, stream_name: str) -> _Rows:
-    """Collect the rows of a stream; none where the run does not have it."""
-    empty = np.empty(0)
-    camera = str(run.start.get("camera", ""))
-    if stream_name not in run.streams:
-        return _Rows(run, (), empty, empty, empty)
-    stream = run.stream(stream_name)
-    blocks = tuple(stream.blocks.get(camera, ()))
-    num = sum(block.rows for block in blocks)
-    times_s = _column(stream.blocks.get(f"{camera}_timestamp", ()), num) + EPICS_EPOCH_S
-    return _Rows(
-        run,
-        blocks,
-        _column(stream.blocks.get(f"{camera}_theta", ()), num),
-        times_s,
-        _column(stream.blocks.get(f"{camera}_ring_current", ()), num),
-    )
-
-
-def _column(blocks: Sequence[FrameBlock], num: int) -> NDArray[np.float64]:
-    """Read what stands beside the frames, NaN where the file does not say."""
-    out = np.full(num, np.nan)
-    at = 0
-    for block in blocks:
-        try:
-            with h5py.File(block.location.path, "r", libver="latest", swmr=True, locking=False) as file:
-                values = np.asarray(file[block.location.dataset][block.first : block.first + block.rows], np.float64)
-        except (OSError, KeyError) as error:
-            raise FramesMissingError(f"{block.location.path}: {block.location.dataset} cannot be read") from error
-        out[at : at + len(values)] = values
-        at += block.rows
-    return out
-
-
-def _choose(parts: Sequence[_Rows], asked: NDArray[np.float64], tolerance: float) -> tuple[NDArray[np.intp], list[str]]:
+def _choose(
+    parts: Sequence[StreamRows], asked: NDArray[np.float64], tolerance: float
+) -> tuple[NDArray[np.intp], list[str]]:
     """Return which angle each frame is (-1 for none), and why some are none."""
     angles = _joined(parts, "angles_deg")
     reasons = [""] * len(angles)
     usable = angles.copy()
     at = 0
     for rows in parts:
-        least = LEAST_BEAM * _ring_at_start(rows.run)
+        least = LEAST_BEAM * ring_at_start(rows.run)
         for i in np.flatnonzero(rows.ring_ma < least):
             usable[at + i] = np.nan
             reasons[at + i] = f"ring current {rows.ring_ma[i]:.3g} mA, below {least:.3g} mA"
@@ -303,12 +220,6 @@ def _choose(parts: Sequence[_Rows], asked: NDArray[np.float64], tolerance: float
     for i in np.flatnonzero((found < 0) & np.isfinite(usable)):
         reasons[i] = "angle taken before" if anywhere[i] else "angle not asked for"
     return found, reasons
-
-
-def _ring_at_start(run: RunReader) -> float:
-    key = run.start.get("beam_monitor", {}).get("ring")
-    values = run.stream("beam").columns.get(key, []) if key and "beam" in run.streams else []
-    return float(values[0]) if values else 0.0
 
 
 class _Monitor:
@@ -336,21 +247,6 @@ class _Monitor:
         return np.asarray(np.interp(times_s, self._times, self._ratios) * ring_ma)
 
 
-def _chain(key: str | int, data: DataFolder) -> Iterator[RunReader]:
-    """Yield the first run of a tomogram and those that resume it, by time."""
-    first = find_run(data.journal, key)
-    if "resumes" in first.start:
-        first = find_run(data.journal, str(first.start["resumes"]))
-    later = []
-    for run in runs(data.journal):
-        if run.start["time"] < first.start["time"]:
-            break
-        if run.start.get("resumes") == first.uid:
-            later.append(run)
-    for run in [first, *reversed(later)]:
-        yield open_run(run.uid, data=data, source="journal")
-
-
 def open_tomogram(key: str | int = -1, *, data: DataFolder | None = None) -> Tomogram:
     """Open the tomogram that a run took or went on with, found as by `open_run`.
 
@@ -361,7 +257,7 @@ def open_tomogram(key: str | int = -1, *, data: DataFolder | None = None) -> Tom
     RunNotFoundError, FramesMissingError
     """
     data = data or data_folder()
-    chain = list(_chain(key, data))
+    chain = list(run_chain(key, data))
     if "tomography" not in chain[0].start:
         raise NoTomogramError(
             f"run {chain[0].uid[:8]}: a {chain[0].start.get('plan_name', 'run')} is no tomogram; open_run reads it"
@@ -370,16 +266,8 @@ def open_tomogram(key: str | int = -1, *, data: DataFolder | None = None) -> Tom
     return Tomogram(chain, open_run(shared, data=data, source="journal") if shared else None)
 
 
-class TomogramFinder:
-    """Tells plans how far a tomogram has come.
-
-    Parameters
-    ----------
-    data : DataFolder
-    """
-
-    def __init__(self, data: DataFolder) -> None:
-        self._data = data
+class TomogramFinder(ChainFinder):
+    """Tells plans how far a tomogram has come."""
 
     def progress(self, uid: str | int) -> Progress:
         """Return how far the tomogram that this run belongs to has come."""

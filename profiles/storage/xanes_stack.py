@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from exitwave.analysis.io import Frames
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.xanes import XanesScan
+from exitwave.profiles.storage.chain import (
+    LEAST_BEAM,
+    ChainFinder,
+    FrameFiles,
+    StreamRows,
+    ring_at_start,
+    run_chain,
+    stream_rows,
+)
 from exitwave.profiles.storage.errors import StorageError
 from exitwave.profiles.storage.history import runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
 from exitwave.profiles.storage.reader import RunReader, open_run
-from exitwave.profiles.storage.tomogram import LEAST_BEAM, _chain, _Files, _ring_at_start, _Rows, _rows
 
 if TYPE_CHECKING:
     from exitwave.plans.instrument import Progress
@@ -101,7 +109,7 @@ class XanesStack:
             self.scan = XanesScan.from_description(self.runs[0].start.get("xanes", {}))
         except PlanInputError as error:
             raise NoXanesError(f"run {self.runs[0].uid[:8]}: {error}; open_run reads it") from error
-        self._files = _Files()
+        self._files = FrameFiles()
         self._flats: list[_Flats] = []
         self._darks: dict[float, NDArray[np.intp]] = {}
         found: dict[int, XanesPoint] = {}
@@ -116,7 +124,7 @@ class XanesStack:
 
     def _read(self, number: int, run: RunReader) -> list[XanesPoint]:
         primary, flat, dark = (self._rows(run, name) for name in ("primary", "flat", "dark"))
-        least = LEAST_BEAM * _ring_at_start(run)
+        least = LEAST_BEAM * ring_at_start(run)
         self._read_darks(run, dark[1])
         if "energy" not in run.streams:
             return []
@@ -152,8 +160,8 @@ class XanesStack:
             )  # fmt: skip
         return points
 
-    def _rows(self, run: RunReader, name: str) -> tuple[_Rows, NDArray[np.intp]]:
-        rows = _rows(run, name)
+    def _rows(self, run: RunReader, name: str) -> tuple[StreamRows, NDArray[np.intp]]:
+        rows = stream_rows(run, name)
         first = len(self._files.places)
         self._files.add(rows)
         return rows, np.arange(first, len(self._files.places), dtype=np.intp)
@@ -320,19 +328,11 @@ def open_xanes(key: str | int = -1, *, data: DataFolder | None = None) -> XanesS
         The run is none.
     RunNotFoundError, FramesMissingError
     """
-    return XanesStack(list(_chain(key, data or data_folder())))
+    return XanesStack(list(run_chain(key, data or data_folder())))
 
 
-class XanesFinder:
-    """Tells plans how far a scan of energies has come, and which calibration is the newest.
-
-    Parameters
-    ----------
-    data : DataFolder
-    """
-
-    def __init__(self, data: DataFolder) -> None:
-        self._data = data
+class XanesFinder(ChainFinder):
+    """Tells plans how far a scan of energies has come, and which calibration is the newest."""
 
     def progress(self, uid: str | int) -> Progress:
         """Return how far the scan that this run belongs to has come."""
