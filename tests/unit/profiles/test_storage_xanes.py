@@ -12,7 +12,15 @@ import pytest
 from event_model import StreamRange, compose_run, compose_stream_resource
 
 from exitwave.plans.pure.xanes import XanesScan
-from exitwave.profiles.storage import DataFolder, DoseLedger, NoXanesError, XanesFinder, data_folder, open_xanes
+from exitwave.profiles.storage import (
+    DataFolder,
+    DoseLedger,
+    NoXanesError,
+    XanesFinder,
+    data_folder,
+    open_run,
+    open_xanes,
+)
 from exitwave.profiles.storage.journal import Journal
 
 SHAPE = (4, 6)
@@ -136,6 +144,16 @@ def test_flats_are_those_of_the_energy_and_follow_the_ion_chamber(data: DataFold
     uid = record(data, WORK, [shot(0, 8.32), shot(1, 8.34), shot(2, 8.36)], time_s=1.7e9)
     with open_xanes(uid, data=data) as stack:
         assert [float(np.mean(stack.flat(k))) for k in range(3)] == [1000.0, 1001.0, 1002.0]  # type: ignore[arg-type]
+
+
+def test_a_run_is_read_as_a_stack_and_as_an_array_at_once(data: DataFolder) -> None:
+    uid = record(data, WORK, [shot(0, 8.32), shot(1, 8.34), shot(2, 8.36)], time_s=1.7e9)
+    with open_xanes(uid, data=data) as stack:
+        assert float(stack.image(0).mean()) == 100.0
+        frames = open_run(uid, data=data, source="journal").to_xarray()["cam"]
+        assert frames.shape == (6, *SHAPE)
+        assert float(frames[3].mean().compute()) == 110.0
+        assert float(stack.image(2).mean()) == 120.0
 
 
 def test_frames_without_light_are_missing(data: DataFolder) -> None:
