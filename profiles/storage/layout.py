@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["FileLocation", "external_keys", "local_path", "resource_location"]
+__all__ = ["FileLocation", "external_keys", "local_path", "resource_location", "without_elements"]
 
 #: Where areaDetector's file plugin puts its frames.
 AD_DATASET = "/entry/data/data"
@@ -28,6 +28,15 @@ class FileLocation:
 def external_keys(descriptor: Mapping[str, Any]) -> list[str]:
     """Name the data keys of a descriptor whose values lie in files."""
     return [key for key, value in descriptor["data_keys"].items() if "external" in value]
+
+
+def without_elements(data_keys: Mapping[str, Any]) -> set[str]:
+    """Name the data keys of arrays in documents whose shape, in the descriptor, has no element."""
+    return {
+        key
+        for key, value in data_keys.items()
+        if value.get("dtype") == "array" and "external" not in value and 0 in (value.get("shape") or ())
+    }
 
 
 def local_path(uri: str) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from tiled.client import from_uri
 
 from exitwave.profiles.storage.errors import StorageError
 from exitwave.profiles.storage.frames import open_file
-from exitwave.profiles.storage.layout import FileLocation, external_keys, resource_location
+from exitwave.profiles.storage.layout import FileLocation, external_keys, resource_location, without_elements
 from exitwave.profiles.storage.server import Address
 
 __all__ = ["FAILURES", "IncompleteError", "RunWriter", "TiledSink", "is_unreachable", "remove"]
@@ -50,9 +51,11 @@ class IncompleteError(StorageError):
     """What Tiled holds of a run is not what the journal has."""
 
 
-def _for_tables(doc: dict[str, Any]) -> dict[str, Any]:
-    """Event with arrays as lists, which is what the writer's tables are made from."""
+def _for_tables(doc: Mapping[str, Any], varying: Collection[str]) -> dict[str, Any]:
+    """Event as the writer's tables take it: arrays as lists; those that may have no element as text, or as nothing."""
     data = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in doc["data"].items()}
+    for key in data.keys() & varying:
+        data[key] = json.dumps(data[key]) if data[key] else None
     return {**doc, "data": data}
 
 
@@ -80,6 +83,8 @@ class RunWriter:
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._wanted: set[str] = set()  # external data keys of unknown data type
         self._data_types: dict[str, str] = {}  # data key -> dtype found in the file
+        # The array store takes no array without elements, and tables in SQLite know no lists.
+        self._varying: set[str] = set()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take one document; from a descriptor with unknown data types on they wait for the file.
@@ -92,7 +97,9 @@ class RunWriter:
         if name == "start":
             remove(self._client, doc["uid"])
         elif name == "event":
-            doc = _for_tables(doc)
+            doc = _for_tables(doc, self._varying)
+        elif name == "descriptor":
+            self._varying.update(without_elements(doc["data_keys"]))
         self._held.append((name, doc))
         if name == "descriptor":
             self._wanted.update(self._unknown_types(doc))

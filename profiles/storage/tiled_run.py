@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from exitwave.profiles.storage.frames import FrameBlock, open_file
-from exitwave.profiles.storage.layout import AD_DATASET, FileLocation, external_keys, local_path
+from exitwave.profiles.storage.layout import AD_DATASET, FileLocation, external_keys, local_path, without_elements
 from exitwave.profiles.storage.stream import Stream
 
 __all__ = ["TiledRun"]
@@ -46,6 +47,9 @@ class TiledRun:
             for key in data_keys:
                 if key in table.columns:
                     stream.columns[key] = [None if v != v else v for v in table[key].tolist()]
+            for key in without_elements(data_keys) & stream.columns.keys():
+                # as `sink` wrote them: text, or nothing
+                stream.columns[key] = [json.loads(v) if v else [] for v in stream.columns[key]]
         for key in parts:
             if key in external:
                 self._frames(stream, key, node[key])
