@@ -92,6 +92,8 @@ def start_live(kind: str, data: DataFolder) -> LiveAnalysis:
         If its process cannot be started.
     """
     folder = data.root / "live"
-    arguments: list[str | Path] = [kind, "--child", "--data", data.root, "--out", folder]
+    # Its imports take seconds, a short run may end meanwhile.
+    since = f"{time.time():.3f}"
+    arguments: list[str | Path] = [kind, "--child", "--data", data.root, "--out", folder, "--since", since]
     child = start_child("live", "exitwave.profiles.live.process", arguments, data.services / f"live-{kind}.log")
     return LiveAnalysis(child, folder, kind)

@@ -5,6 +5,7 @@ Unlike a subscription this misses nothing, whenever it begins: the journal has e
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +24,13 @@ def _files(folder: Path) -> list[Path]:
     return sorted((path for month in months for path in month.glob("*.jsonl")), key=lambda path: path.stat().st_mtime)
 
 
-def follow_journal(folder: Path, *, poll_s: float = 0.1) -> Iterator[list[Document]]:
+def follow_journal(folder: Path, *, poll_s: float = 0.1, since_s: float = math.inf) -> Iterator[list[Document]]:
     """Yield what was added to the journal, one run after the other, for ever; an empty list when nothing was.
 
-    Runs that ended before the call are left out. A run whose process died gets a stop document.
+    Runs that ended before the call are left out, but for those that ended after `since_s` (``time.time()``): who asked
+    for them did so before this process was ready. A run whose process died gets a stop document.
     """
-    seen = {path for path in _files(folder) if not is_open(path)}
+    seen = {path for path in _files(folder) if not is_open(path) and path.stat().st_mtime < since_s}
     reader: JournalReader | None = None
     while True:
         if reader is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -102,7 +103,7 @@ def _make(kind: str) -> View:
     raise ServiceError(f"live analysis {kind!r} is unknown; there are tomography, spectrum-image and xanes")
 
 
-def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
+def follow_runs(kind: str, data: DataFolder, folder: Path, *, since_s: float = math.inf) -> None:
     """Analyse the runs of a data folder as they are taken, for ever.
 
     Parameters
@@ -112,6 +113,8 @@ def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
     data : DataFolder
     folder : Path
         Where pictures and figures go.
+    since_s : float
+        ``time.time()``: runs that ended after it are analysed too.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def follow_runs(kind: str, data: DataFolder, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{kind}.json", {"pid": os.getpid()})
     run: _Run | None = None
-    for documents in follow_journal(data.journal):
+    for documents in follow_journal(data.journal, since_s=since_s):
         for name, doc in documents:
             if name == "start":
                 run = _Run(view, doc, folder) if view.accepts(doc) else None
@@ -142,6 +145,7 @@ def main() -> int:
     parser.add_argument("kind")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--since", type=float, default=math.inf, help="take runs too that ended after this time")
     parser.add_argument("--child", action="store_true", help="end when standard input ends")
     chosen = parser.parse_args()
 
@@ -152,7 +156,7 @@ def main() -> int:
     if chosen.child:
         follow_parent()
     os.nice(10)  # the scan comes first
-    follow_runs(chosen.kind, DataFolder(chosen.data), chosen.out)
+    follow_runs(chosen.kind, DataFolder(chosen.data), chosen.out, since_s=chosen.since)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 from exitwave.profiles.live.documents import follow_journal
@@ -27,6 +28,20 @@ def test_old_runs_are_left_out_and_new_ones_followed(tmp_path: Path) -> None:
     assert names([next(following)]) == ["start"]
     journal("stop", {"uid": "t", "run_start": "b" * 8, "time": 1.8e9})
     assert names([next(following)]) == ["stop"]
+    journal.close()
+
+
+def test_a_run_that_ended_while_the_follower_got_ready_is_followed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for uid in ("d" * 8, "e" * 8):
+        journal("start", start(uid))
+        journal("stop", {"uid": "s", "run_start": uid, "time": 1.8e9})
+    old, new = (next(tmp_path.glob(f"*/*/{uid}.jsonl")) for uid in ("d" * 8, "e" * 8))
+    os.utime(old, (1.7e9, 1.7e9))
+    os.utime(new, (1.8e9, 1.8e9))
+    following = follow_journal(tmp_path, poll_s=0.001, since_s=1.75e9)
+    assert [doc["uid"] for name, doc in next(following) if name == "start"] == ["e" * 8]
+    assert next(following) == []
     journal.close()
 
 
