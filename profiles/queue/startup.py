@@ -12,6 +12,7 @@ import ast
 import functools
 import inspect
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -46,11 +47,20 @@ def _bare(plan: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
 
 
 def queue_plans(names: dict[str, Any]) -> dict[str, Callable[..., Iterator[Any]]]:
-    """Collect the plans of a session's namespace, those in groups (``txm.radiograph``) by their own names."""
+    """Collect the plans of a session's namespace, those in groups (``txm.radiograph``) by their own names.
+
+    Where a device or a plan of another group has that name, the group's stands before it: ``stem_haadf``.
+    """
+    grouped = [
+        (group, name, plan)
+        for group, value in names.items()
+        if isinstance(value, SimpleNamespace)
+        for name, plan in vars(value).items()
+        if inspect.isgeneratorfunction(plan)
+    ]
+    uses = Counter([*names, *(name for _, name, _ in grouped)])
     found = {name: value for name, value in names.items() if inspect.isgeneratorfunction(value)}
-    for group in names.values():
-        if isinstance(group, SimpleNamespace):
-            found |= {name: value for name, value in vars(group).items() if inspect.isgeneratorfunction(value)}
+    found |= {name if uses[name] == 1 else f"{group}_{name}": plan for group, name, plan in grouped}
     return {name: _bare(plan) for name, plan in found.items()}
 
 

@@ -41,7 +41,7 @@ def test_a_queued_spectrum_image_is_measured_and_served_by_the_catalog(tmp_path:
     simulator = SimulatedBeamline("titan-g2", ["--seed", "7", "--speed", "5"], log=tmp_path / "simulator.log")
     try:
         with client_of(simulator), QueueServer("titan_g2", prefix=simulator.prefix, data=data) as queue:
-            assert {"map", "line", "haadf", "focus", "tilt_series", "dose_series"} <= set(queue.open_environment())
+            assert {"map", "line", "stem_haadf", "focus", "tilt_series", "dose_series"} <= set(queue.open_environment())
             queue.add_plan("map", field_nm=2.0, size=64, num_frames=3, windows=WINDOWS, elements=["Sr", "Ti", "O"])
             queue.add_plan("map", field_nm=2.0, size=64, num_frames=3, windows=[[4.3, 4.8]], elements=["Sr", "Ti", "O"])
             good, refused = queue.run(120.0)

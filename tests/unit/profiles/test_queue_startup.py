@@ -30,3 +30,9 @@ def test_a_parameter_that_json_cannot_give_keeps_its_default_and_is_not_offered(
     assert all(parameter.annotation is parameter.empty for parameter in parameters.values())
     assert inspect.isgeneratorfunction(queued)
     assert list(queued(0.1, num=5)) == [(0.1, 5, None, [1.5, 0.5])]
+
+
+def test_names_that_are_taken_get_that_of_their_group() -> None:
+    names = {"stem": SimpleNamespace(haadf=plan, focus=plan), "ct": SimpleNamespace(resume=plan), "haadf": 1}
+    names |= {"xanes": SimpleNamespace(resume=plan), "count": plan}
+    assert set(queue_plans(names)) == {"count", "stem_haadf", "focus", "ct_resume", "xanes_resume"}
