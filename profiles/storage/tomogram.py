@@ -215,6 +215,8 @@ def _choose(
             usable[at + i] = np.nan
             reasons[at + i] = f"ring current {rows.ring_ma[i]:.3g} mA, below {least:.3g} mA"
         at += rows.num
+    for i in np.flatnonzero(~np.isfinite(angles)):
+        reasons[i] = "its angle is not recorded"
     found = match_angles(asked, usable, tolerance)
     anywhere = np.array([len(asked) > 0 and bool(np.min(np.abs(asked - a)) <= tolerance) for a in usable], bool)
     for i in np.flatnonzero((found < 0) & np.isfinite(usable)):
