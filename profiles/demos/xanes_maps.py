@@ -298,12 +298,12 @@ def _map(
     return figures, panel, (edge, sd, true, sd)
 
 
-def outline_of(step: Image) -> Mask:
-    """Return where the particle is, in a map or a volume: one piece, holes filled, from a fifth of the largest step."""
+def outline_of(absorbing: Image, share: float = 0.2) -> Mask:
+    """Return where the particle is, in a map or a volume: one piece, holes filled, above a share of the most."""
     from scipy import ndimage
 
-    smooth = ndimage.gaussian_filter(np.nan_to_num(step), 1.5)
-    labels, number = ndimage.label(smooth > 0.2 * np.quantile(smooth, 0.995))
+    smooth = ndimage.gaussian_filter(np.nan_to_num(absorbing), 1.5)
+    labels, number = ndimage.label(smooth > share * np.quantile(smooth, 0.995))
     if not number:
         raise ValueError("no particle in the field")
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))

@@ -64,6 +64,8 @@ VOXEL_BINS = (2, 4)
 """Pixels per side of a voxel: at 60 angles a particle of 85 voxels is sampled well; of twice that size each has an
 eighth of the noise."""
 SHELL_NM = 500.0
+OUTLINE = 0.4
+"""Of the most attenuation in the volume: what is the particle."""
 
 
 def volume_command(request: XanesRequest, *, json_path: Path | None, out: Path) -> int:
@@ -315,14 +317,14 @@ def _map(
         room = [file.create_dataset(name, (n, height, size, size), "f4") for name in ("attenuation", "variance")]
         volumes, variance = reconstruct_energies(source, alignment, bin_px=bin_px, out=room[0], out_variance=room[1])
         normalisation = normalisation_of(energies_ev)
-        step = normalisation(volumes, spectra=False).step
-        outline = outline_of(step)
+        # all energies together have the least noise; glass absorbs a sixth of what the particle does
+        outline = outline_of(sum(volumes[k] for k in range(n)) / np.float32(n), OUTLINE)
         depth_nm = surface_depth_nm(outline, voxel_nm)
         mixture = mixture_of(energies_ev, standards)
         fit = mixture.fit(volumes, variance, passes=1)
         edge, sd = mixture.edge_energy(fit)
         # deep enough, and no crack
-        mask = (depth_nm > SURFACE_NM) & (fit.amplitude > 0.5 * np.median(fit.amplitude[depth_nm > SURFACE_NM]))
+        mask = (depth_nm > SURFACE_NM) & (fit.amplitude > 0.5 * np.nanmedian(fit.amplitude[depth_nm > SURFACE_NM]))
         spectra = {}
         deepest = float(depth_nm.max())
         regions = {"core": mask & (depth_nm > 0.5 * deepest), "shell": mask & (depth_nm < 0.25 * deepest)}
