@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import bluesky.plans as bp
+import h5py
 import httpx
 import numpy as np
 import pytest
 import xarray
 from bluesky import RunEngine
+from event_model import StreamRange, compose_run, compose_stream_resource
 from ophyd import Signal
 from ophyd.sim import SynAxis
 from tests.benchmarks.journal import tiled_down_figures
@@ -142,6 +144,47 @@ def test_baseline_and_metadata_are_kept(store: Store) -> None:
     assert store.catalog()[-1].start["uid"] == uid
 
 
+def test_frames_of_a_camera_that_was_armed_once_are_one_array(store: Store) -> None:
+    """A scan whose camera begins a new file for each kind of frames, and whose audit lists what was lost: nothing."""
+    run = compose_run(metadata={"plan_name": "xanes_imaging"})
+    frames = np.random.default_rng(0).integers(0, 4000, (3, 4, 6, 8), np.uint16)
+    spec: dict[str, Any] = {"source": "s", "dtype": "array", "dtype_numpy": "<u2", "shape": [6, 8]}
+    descriptor = run.compose_descriptor(name="primary", data_keys={"cam": {**spec, "external": "STREAM:"}})
+    documents: list[tuple[str, Any]] = [("start", run.start_doc), ("descriptor", descriptor.descriptor_doc)]
+    for k, part in enumerate(frames):
+        path = store.data.frames / f"armed-once-{k}.h5"
+        with h5py.File(path, "w", libver="latest") as file:
+            file["/entry/data/data"] = part
+        resource = compose_stream_resource(
+            mimetype="application/x-hdf5",
+            uri=f"file://localhost{path}",
+            data_key="cam",
+            parameters={"dataset": "/entry/data/data", "chunk_shape": [1, 6, 8], "swmr": True},
+        )
+        span: StreamRange = {"start": 0, "stop": 4}
+        numbers: StreamRange = {"start": 4 * k + 1, "stop": 4 * k + 5}
+        described = {**resource.stream_resource_doc, "run_start": run.start_doc["uid"]}
+        datum = resource.compose_stream_datum(indices=span, seq_nums=numbers, descriptor=descriptor.descriptor_doc)
+        documents += [("stream_resource", described), ("stream_datum", datum)]
+    audit = run.compose_descriptor(
+        name="frame_audit", data_keys={"lost": {"source": "s", "dtype": "array", "shape": [0], "dtype_numpy": "<i8"}}
+    )
+    event = audit.compose_event(data={"lost": np.empty(0, np.int64)}, timestamps={"lost": 1.0})
+    documents += [("descriptor", audit.descriptor_doc), ("event", event), ("stop", run.compose_stop())]
+    for name, doc in documents:
+        store.journal(name, doc)
+    uid = str(run.start_doc["uid"])
+    store.services.wait_ready(WAIT_S)
+    store.services.wait_forwarded(uid, WAIT_S)
+    served = store.catalog()[uid]["primary"].base["cam"]
+    assert served.shape == (12, 6, 8)
+    np.testing.assert_array_equal(served.read(), frames.reshape(12, 6, 8))
+    for source in ("journal", "tiled"):
+        found = open_run(uid, data=store.data, catalog=store.catalog() if source == "tiled" else None, source=source)
+        assert [len(value) for value in found.stream("frame_audit").columns["lost"]] == [0]
+        assert found.to_xarray()["cam"].shape[0] == 12
+
+
 def test_a_type_that_changes_in_mid_run_is_no_obstacle(store: Store) -> None:
     class Turning(Signal):
         def get(self, **kwargs: Any) -> Any:
@@ -240,6 +283,7 @@ MEASURE = """
 import os, sys
 import bluesky.plans as bp
 from bluesky import RunEngine
+from event_model import StreamRange, compose_run, compose_stream_resource
 from ophyd.sim import det
 from exitwave.profiles.storage import Journal, data_folder
 engine = RunEngine({})
