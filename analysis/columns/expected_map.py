@@ -24,21 +24,33 @@ Array = npt.NDArray[np.float64]
 _FINE, _MARGIN_PM, _REACH_PM = 4, 800.0, 600.0
 
 
-def aperture_transfer(per_pm: npt.ArrayLike, beam_kev: float, convergence_mrad: float) -> Array:
-    """Return the incoherent transfer of a probe that only its aperture limits, 1 at zero frequency.
+def aperture_transfer(
+    per_pm: npt.ArrayLike, beam_kev: float, convergence_mrad: float, defocus_nm: float = 0.0
+) -> Array:
+    """Return the incoherent transfer of a probe that its aperture, and defocus, limit; 1 at zero frequency.
 
-    The autocorrelation of a disc (J. W. Goodman, Introduction to Fourier Optics, eq. 6-32).
+    The autocorrelation of a disc (J. W. Goodman, Introduction to Fourier Optics, eq. 6-32), with the phase of defocus
+    over it an integral (H. H. Hopkins, Proc. R. Soc. Lond. A 231, 91 (1955), eq. 17).
 
     Parameters
     ----------
     per_pm : array
         Spatial frequency, 1/pm.
+    beam_kev, convergence_mrad, defocus_nm : float
     """
     kev = require_positive("beam_kev", beam_kev, "keV")
     wavelength_pm = 1239.841984 / math.sqrt(kev * (kev + 2.0 * ELECTRON_REST_KEV))
     cut = 2e-3 * require_positive("convergence_mrad", convergence_mrad, "mrad") / wavelength_pm
     v = np.clip(np.asarray(per_pm, np.float64) / cut, 0.0, 1.0)
-    return np.asarray(2.0 / math.pi * (np.arccos(v) - v * np.sqrt(1.0 - v * v)))
+    if not defocus_nm:
+        return np.asarray(2.0 / math.pi * (np.arccos(v) - v * np.sqrt(1.0 - v * v)))
+    phase = math.pi * 1e3 * defocus_nm * (1e-3 * convergence_mrad) ** 2 / wavelength_pm  # at the aperture's edge
+    nodes, weights = np.polynomial.legendre.leggauss(96)
+    half = np.linspace(0.0, 1.0, 401)[:, None]  # of the distance between the discs, in radii
+    x = 0.5 * (1.0 - half) * (nodes + 1.0)
+    overlap = np.cos(4.0 * phase * half * x) * np.sqrt(np.maximum(1.0 - (x + half) ** 2, 0.0))
+    table = 4.0 / math.pi * 0.5 * (1.0 - half[:, 0]) * (overlap @ weights)
+    return np.interp(v, half[:, 0], table)
 
 
 def expected_map(
@@ -52,6 +64,7 @@ def expected_map(
     beam_kev: float,
     convergence_mrad: float,
     source_fwhm_pm: float,
+    defocus_nm: float = 0.0,
 ) -> Array:
     """Return the map of a window without noise, the brightest pixel 1.
 
@@ -64,8 +77,8 @@ def expected_map(
     columns : mapping of int to Column
     window : EnergyWindow
     shape : (rows, cols)
-    pixel_pm, beam_kev, convergence_mrad, source_fwhm_pm : float
-        The probe is the aperture's, without aberrations, and the source's image.
+    pixel_pm, beam_kev, convergence_mrad, source_fwhm_pm, defocus_nm : float
+        The probe is the aperture's, without aberrations other than defocus, and the source's image.
 
     Raises
     ------
@@ -91,7 +104,7 @@ def expected_map(
         image[ys, xs] += np.interp(distance, radius, profiles[int(k)], right=0.0)
     step = pixel / _FINE
     frequency = np.hypot(fft.fftfreq(rows, step)[:, None], fft.rfftfreq(cols, step)[None, :])
-    spectrum = fft.rfft2(image, workers=-1) * aperture_transfer(frequency, beam_kev, convergence_mrad)
+    spectrum = fft.rfft2(image, workers=-1) * aperture_transfer(frequency, beam_kev, convergence_mrad, defocus_nm)
     seen = fft.irfft2(spectrum, image.shape, workers=-1)
     inner = slice(margin * _FINE, -margin * _FINE, _FINE)
     out = np.maximum(seen[inner, inner], 0.0)

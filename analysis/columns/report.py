@@ -61,6 +61,7 @@ class Comparison:
     recipe: Difference | None
     recipe_null: Null | None
     expected_pm: float
+    expected_se_pm: float
     common_se: float
     verdict: Verdict
 
@@ -86,6 +87,7 @@ class Comparison:
             "interval_68_pm": list(self.fit.interval),
             "permutation_p_value": self.fit.p_value,
             "first_principles_pm": self.expected_pm,
+            "first_principles_se_pm": self.expected_se_pm,
             "verdict": self.verdict.kind,
             "words": self.verdict.words,
         }
@@ -120,6 +122,7 @@ def _judge(
     recipe: Difference | None,
     recipe_null: Null | None,
     expected: float,
+    expected_se: float,
 ) -> Verdict:
     scatter = _scatter_se(fit)
     se = math.hypot(scatter, common_se)
@@ -130,10 +133,11 @@ def _judge(
     parts = f"scatter {scatter:.2f}, common to all columns {common_se:.2f}; " if common_se > 0 else ""
     size = f"{fit.mean:+.2f} ± {se:.2f} pm ({parts}p = {p:.2g}, {fit.n[0]} and {fit.n[1]} columns)"
     known = math.isfinite(expected)
-    physics = f"first principles expect {expected:+.2f} pm" if known else "no expectation was given"
+    range_ = f" ± {expected_se:.2f}" if expected_se >= 0.005 else ""
+    physics = f"first principles expect {expected:+.2f}{range_} pm" if known else "no expectation was given"
     if p < SIGNIFICANT:
         end = "."
-        if known and abs(fit.mean - expected) > 2.5 * se:
+        if known and abs(fit.mean - expected) > 2.5 * math.hypot(se, expected_se):
             end = ", which is not what was found: another cause is needed."
         elif known:
             end = ", in agreement."
@@ -192,6 +196,7 @@ def compare_windows(
     *,
     pixel_pm: float,
     expected_pm: float = math.nan,
+    expected_se_pm: float = 0.0,
     recipe_base: float | None = None,
     choose: npt.NDArray[np.bool_] | None = None,
     repeats: int = 20,
@@ -210,6 +215,8 @@ def compare_windows(
     pixel_pm : float
     expected_pm : float
         What first principles expect (`expected_fwhm_pm`).
+    expected_se_pm : float
+        How far that depends on what is not known, the probe's aberrations above all.
     recipe_base : float, optional
         The fixed base of the published recipe; without it the recipe is left out.
     choose : bool array (n,), optional
@@ -264,10 +271,13 @@ def compare_windows(
                 recipe_null = thinning_null(images[0], images[1], read, rng=rng, repeats=repeats)
     both = np.isfinite(widths[0] - widths[1])
     common = _common_se(fits, both / both.sum(), scale)
-    verdict = _judge("Between the windows", difference, common, half_split, recipe, recipe_null, expected_pm)
-    return Comparison(
-        "windows", difference, regression, half_split, thinning, recipe, recipe_null, expected_pm, common, verdict
+    verdict = _judge(
+        "Between the windows", difference, common, half_split, recipe, recipe_null, expected_pm, expected_se_pm
     )
+    return Comparison(
+        "windows", difference, regression, half_split, thinning, recipe, recipe_null, expected_pm, expected_se_pm,
+        common, verdict,
+    )  # fmt: skip
 
 
 def compare_species(
@@ -277,6 +287,7 @@ def compare_species(
     *,
     pixel_pm: float,
     expected_pm: float = math.nan,
+    expected_se_pm: float = 0.0,
     recipe_base: float | None = None,
     names: Sequence[str] = ("kind 0", "kind 1"),
     repeats: int = 20,
@@ -316,8 +327,12 @@ def compare_species(
                 recipe_null = common_width_null(fit, shape, read, kind, rng=rng, repeats=repeats)
     ours = [(kind == k) & fit.ok for k in (0, 1)]
     common = _common_se([fit], ours[0] / ours[0].sum() - ours[1] / ours[1].sum(), scale)
-    verdict = _judge(f"{names[0]} - {names[1]}", difference, common, null, recipe, recipe_null, expected_pm)
-    return Comparison("species", difference, regression, null, None, recipe, recipe_null, expected_pm, common, verdict)
+    verdict = _judge(
+        f"{names[0]} - {names[1]}", difference, common, null, recipe, recipe_null, expected_pm, expected_se_pm
+    )
+    return Comparison(
+        "species", difference, regression, null, None, recipe, recipe_null, expected_pm, expected_se_pm, common, verdict
+    )
 
 
 @dataclass(frozen=True)

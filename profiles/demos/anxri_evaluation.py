@@ -17,13 +17,15 @@ from exitwave.analysis.columns import (
     classify_sites,
     compare_species,
     compare_windows,
+    expected_fwhm_pm,
     fit_columns,
     intensity_ratio,
     write_table,
 )
 from exitwave.analysis.io.eds_files import EdsMeasurement
+from exitwave.profiles.demos.anxri_expected import WIDTH_SHARE, Optics, expected_widths
 from exitwave.profiles.demos.anxri_pictures import draw_pictures
-from exitwave.profiles.demos.anxri_scene import Scene, expected_widths, find_scene
+from exitwave.profiles.demos.anxri_scene import Scene, find_scene
 from exitwave.profiles.demos.anxri_specimens import E1, E2, Specimen
 
 __all__ = ["evaluate"]
@@ -34,8 +36,6 @@ RECIPE_BASE = 90.0
 """Of the published recipe, counts."""
 PAPER_PEAK = 159.5
 """Mean of the published peak intensities, both windows and both kinds of columns."""
-WIDTH_SHARE = 0.12
-"""How much wider than under an ideal probe columns may be for their widths to count as explained."""
 REPEATS = 6
 
 
@@ -80,16 +80,13 @@ def evaluate(
     def fitter(counts: Array, window: int) -> ColumnFit:
         return scene.fit(counts, window, starts[max(window, 0)])
 
-    optics = {
-        "beam_kev": measurement.beam_kev,
-        "convergence_mrad": float(about["convergence_mrad"]),
-        "source_fwhm_pm": source_fwhm_pm,
-    }
+    optics = Optics(measurement.beam_kev, float(about["convergence_mrad"]), source_fwhm_pm)
     expected = expected_widths(scene, starts, kinds, specimen, optics)
     base = RECIPE_BASE * max(_peak(starts, scene.chosen) / PAPER_PEAK, 0.01)
     windows = compare_windows(
-        scene.maps[0], scene.maps[1], scene.positions, pixel_pm=pixel_pm, expected_pm=expected["window"],
-        recipe_base=base, choose=scene.chosen, repeats=REPEATS, rng=rng, fitter=fitter,
+        scene.maps[0], scene.maps[1], scene.positions, pixel_pm=pixel_pm, expected_pm=expected.window[0],
+        expected_se_pm=expected.window[1], recipe_base=base, choose=scene.chosen, repeats=REPEATS, rng=rng,
+        fitter=fitter,
     )  # fmt: skip
     species: list[Comparison] = []
     if two:
@@ -100,7 +97,8 @@ def evaluate(
                     scene.positions,
                     groups,
                     pixel_pm=pixel_pm,
-                    expected_pm=expected[f"species {k}"],
+                    expected_pm=expected.species[k][0],
+                    expected_se_pm=expected.species[k][1],
                     recipe_base=base,
                     names=specimen.names,
                     repeats=REPEATS * (1 - k),
@@ -108,7 +106,7 @@ def evaluate(
                     fitter=lambda counts, _, k=k: fitter(counts, k),  # type: ignore[misc]
                 )
             )
-    figures = _figures(about, scene, starts, kinds, specimen, windows, species, expected["fwhm"])
+    figures = _figures(about, scene, starts, kinds, specimen, windows, species, expected.fwhm, optics.beam_kev)
     figures |= {"recipe_base_counts": base, "mode": str(about["mode"])}
     figures["picture"] = str(
         draw_pictures(measurement, np.sum(haadf, axis=0), scene, starts, kinds, specimen, figures, out, name)
@@ -131,7 +129,8 @@ def _figures(
     specimen: Specimen,
     windows: Comparison,
     species: list[Comparison],
-    expected_fwhm_pm: float,
+    ideal_fwhm_pm: float,
+    beam_kev: float,
 ) -> dict[str, Any]:
     mode, two = str(about["mode"]), bool(species)
     given = {"phenomenological": "blur_", "artefact": ""}.get(mode)
@@ -159,10 +158,13 @@ def _figures(
         "common_se_pm": [one.common_se for one in comparisons.values()],
         "null_p_value": None if windows.half_split is None else windows.half_split.p_value(windows.fit.mean),
         "first_principles_window_pm": windows.expected_pm,
+        # half of the range that the probe's unknown aberrations leave
+        "first_principles_window_se_pm": windows.expected_se_pm,
         "injected_species_pm": put_in,
         "species_difference_pm": species[0].fit.mean if two else None,
         "species_se_pm": species[0].se if two else None,
         "first_principles_species_pm": species[0].expected_pm if two else None,
+        "first_principles_species_se_pm": species[0].expected_se_pm if two else None,
         "species_difference_E2_pm": species[1].fit.mean if two else None,
         "species_se_E2_pm": species[1].se if two else None,
         # the whole Fisher information is inverted: the stated error is the bound, what is compared is the scatter
@@ -181,9 +183,16 @@ def _figures(
     out["own_pedestals_window_difference_pm"] = float(
         scene.pixel_pm * np.mean((local[0].fwhm - local[1].fwhm)[good])
     )  # fmt: skip
-    out["expected_fwhm_pm"] = expected_fwhm_pm
+    out["expected_fwhm_pm"] = ideal_fwhm_pm
     parts = [windows.verdict.words, *(one.verdict.words for one in species[:1])]
-    out["verdict"] = " ".join([*parts, _widths_words(float(np.mean(out["fwhm_pm"])), expected_fwhm_pm)])
+    if two:
+        lone = [expected_fwhm_pm(specimen.kinds[k], E1, beam_kev=beam_kev, probe_fwhm_pm=ideal_fwhm_pm) for k in (0, 1)]
+        out["lone_species_pm"] = lone[0] - lone[1]
+        parts.append(
+            f"Lone columns of {specimen.names[0]} would be wider by {lone[0] - lone[1]:+.2f} pm; tails of the probe "
+            "under neighbours make the rest of what is expected."
+        )
+    out["verdict"] = " ".join([*parts, _widths_words(float(np.mean(out["fwhm_pm"])), ideal_fwhm_pm)])
     return dict(json.loads(json.dumps(out).replace("NaN", "null")))
 
 

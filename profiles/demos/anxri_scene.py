@@ -12,7 +12,6 @@ from exitwave.analysis.columns import (
     ColumnFit,
     JointFit,
     Lattice,
-    expected_map,
     find_columns,
     fit_columns_jointly,
     fit_lattice,
@@ -23,7 +22,7 @@ from exitwave.analysis.eds import Events, weighted_maps, window_maps
 from exitwave.analysis.io.eds_files import EdsMeasurement
 from exitwave.profiles.demos.anxri_specimens import E1, E2, Specimen
 
-__all__ = ["Scene", "expected_widths", "find_scene"]
+__all__ = ["Scene", "find_scene"]
 
 Array = npt.NDArray[np.float64]
 
@@ -76,16 +75,21 @@ class Scene:
 
 def _narrowed(fit: JointFit, blur_px: float) -> JointFit:
     """Take a known blur (full width, pixels) out of the widths, in quadrature as Gaussians add."""
-    parameters, covariance = fit.parameters.copy(), fit.covariance.copy()
-    p = fit.parameters[:, 4]
-    parameters[:, 4] = 1.0 / np.maximum(1.0 / p - blur_px**2 / (4.0 * math.log(2.0)), 1e-3 / p)
-    slope = (parameters[:, 4] / p) ** 2
-    covariance[:, 4, :] *= slope[:, None]
-    covariance[:, :, 4] *= slope[:, None]
+    p, height = fit.parameters[:, 4], fit.parameters[:, 1]
+    sharper = 1.0 / np.maximum(1.0 - p * blur_px**2 / (4.0 * math.log(2.0)), 1e-3)
+    parameters = fit.parameters.copy()
+    # the photons of a column stay the same: what is sharper is higher
+    parameters[:, 4], parameters[:, 1] = p * sharper, height * sharper
+    jacobian = np.broadcast_to(np.eye(parameters.shape[1]), fit.covariance.shape).copy()
+    jacobian[:, 4, 4] = sharper**2
+    jacobian[:, 1, 1] = sharper
+    jacobian[:, 1, 4] = height * sharper * (sharper - 1.0) / p
+    covariance = jacobian @ fit.covariance @ jacobian.transpose(0, 2, 1)
     # FWHM goes as p^-1/2
-    wider = slope * (p / parameters[:, 4]) ** 1.5
+    wider = sharper**0.5
     widths = fit.width_covariance * wider[:, None] * wider[None, :]
-    return JointFit(parameters, covariance, fit.status, widths, fit.height_covariance)
+    heights = fit.height_covariance * sharper[:, None] * sharper[None, :]
+    return JointFit(parameters, covariance, fit.status, widths, heights)
 
 
 def find_scene(
@@ -175,46 +179,3 @@ def _tails(events: Events) -> Array:
         above = energies > window.high_kev + 0.1
         table[k, above] = TAIL * window.width_kev / energies[above]
     return np.asarray(weighted_maps(events, table), np.float64)
-
-
-def expected_widths(
-    scene: Scene, fits: list[JointFit], kinds: npt.NDArray[np.int64], specimen: Specimen, optics: dict[str, float]
-) -> dict[str, float]:
-    """Fit what independent atoms would show under an ideal probe, as the counts are fitted.
-
-    Returns
-    -------
-    dict
-        pm: ``window``, the mean of FWHM(E1) - FWHM(E2); ``fwhm``, of both; ``species 0`` and ``species 1``, the
-        difference of kinds in E1 and E2, NaN where there is one kind.
-    """
-    step = np.arange(-40, 41)
-    h, k = (part.ravel() for part in np.meshgrid(step, step, indexing="ij"))
-    cell = np.stack([scene.lattice.a, scene.lattice.b])
-    index = np.stack([h, k], axis=1)
-    sites, which = [scene.lattice.origin + index @ cell], [np.zeros(h.size, np.int64)]
-    if len(specimen.names) == 2:
-        on = kinds >= 0
-        # the way in which kinds alternate, as found
-        odd = round(float(((scene.lattice.indices[on].sum(axis=1) + kinds[on]) % 2).mean()))
-        which = [(h + k + odd) % 2]
-        sites.append(scene.lattice.origin + (index + 0.5) @ cell)
-        which.append(np.full(h.size, 2))
-    shape = (scene.maps.shape[1], scene.maps.shape[2])
-    widths = []
-    for number, window in enumerate((E1, E2)):
-        model = expected_map(
-            np.concatenate(sites), np.concatenate(which), specimen.kinds, window, shape, pixel_pm=scene.pixel_pm,
-            **optics,
-        )  # fmt: skip
-        model *= scene.maps[number].sum() / model.sum()
-        fit = fit_columns_jointly(model, scene.positions, minor=scene.minor, start=fits[number])
-        widths.append(scene.pixel_pm * fit.fwhm)
-    out = {
-        "window": float(np.mean((widths[0] - widths[1])[scene.chosen])),
-        "fwhm": float(np.mean([width[scene.chosen] for width in widths])),
-    }
-    for number in (0, 1):
-        parts = [widths[number][scene.chosen & (kinds == kind)] for kind in (0, 1)]
-        out[f"species {number}"] = float(parts[0].mean() - parts[1].mean()) if parts[1].size else math.nan
-    return out

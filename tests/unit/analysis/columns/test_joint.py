@@ -99,6 +99,15 @@ def test_aperture_and_rings() -> None:
     values = [np.trapezoid(transfer * k * j0(2 * np.pi * k * r), k) for r in (0.0, *at)]
     assert abs(values[2] / values[0]) < 1e-3
     assert 0.2 < values[1] / values[0] < 0.6
+    # defocused, beside the Fourier transform of a pupil with that phase
+    n, defocus_nm = 1024, 2.0
+    theta = wavelength_pm * np.hypot(*np.meshgrid(*[np.fft.fftfreq(n, 8.0)] * 2))
+    pupil = (theta <= angle) * np.exp(-1j * np.pi / wavelength_pm * 1e3 * defocus_nm * theta**2)
+    spectrum = np.fft.fft2(np.abs(np.fft.ifft2(pupil)) ** 2)[0].real
+    per_pm = np.abs(np.fft.fftfreq(n, 8.0))
+    seen = aperture_transfer(per_pm, 200.0, 25.0, defocus_nm)
+    np.testing.assert_allclose(seen, spectrum / spectrum[0], atol=0.01)
+    assert np.abs(seen - aperture_transfer(per_pm, 200.0, 25.0)).max() > 0.1
     sites, kinds = np.array([[20.0, 20.0], [20.0, 36.0]]), np.array([0, 1])
     columns = {0: Column.of("Sr", 0.62), 1: Column.of("O", 0.73)}
     image = expected_map(
