@@ -59,13 +59,13 @@ class DepthProfile:
     slope_sd: float
 
 
-def _mean(values: Array, sd: Array) -> tuple[float, float, float]:
+def _mean(values: Array, sd: Array, correlation: float) -> tuple[float, float, float]:
     """Return weighted mean, its deviation, and the scatter beyond the deviations."""
     w = 1.0 / sd**2
     mean = float((w * values).sum() / w.sum())
     chi2 = float((w * (values - mean) ** 2).sum()) / max(1, len(values) - 1)
     spread = math.sqrt(max(0.0, float(((values - mean) ** 2).mean() - (sd**2).mean())))
-    return mean, math.sqrt(max(1.0, chi2) / float(w.sum())), spread
+    return mean, math.sqrt(max(1.0, chi2) * correlation / float(w.sum())), spread
 
 
 def _take(name: str, values: Any, sd: Any, depth: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
@@ -75,7 +75,9 @@ def _take(name: str, values: Any, sd: Any, depth: Array) -> tuple[Array, Array, 
     return v, s, np.isfinite(v) & np.isfinite(s) & (s > 0) & (depth > 0)
 
 
-def depth_profile(values: Any, sd: Any, depth_nm: Array, *, bin_nm: float, least: int = 5) -> DepthProfile:
+def depth_profile(
+    values: Any, sd: Any, depth_nm: Array, *, bin_nm: float, least: int = 5, correlation: float = 1.0
+) -> DepthProfile:
     """Return the mean of a map (...) in shells `bin_nm` thick, with uncertainties.
 
     Parameters
@@ -86,6 +88,8 @@ def depth_profile(values: Any, sd: Any, depth_nm: Array, *, bin_nm: float, least
         From `surface_depth_nm`; 0 is outside.
     least : int
         Shells with fewer pixels are left out.
+    correlation : float
+        By how much the variance of a mean exceeds that of independent pixels (`StackOperator.noise_gain`).
 
     Raises
     ------
@@ -101,7 +105,9 @@ def depth_profile(values: Any, sd: Any, depth_nm: Array, *, bin_nm: float, least
     for k in np.unique(number[use]):
         part = use & (number == k)
         if part.sum() >= least:
-            rows.append((depth[part].mean(), k * width, (k + 1) * width, *_mean(v[part], s[part]), part.sum()))
+            rows.append(
+                (depth[part].mean(), k * width, (k + 1) * width, *_mean(v[part], s[part], correlation), part.sum())
+            )
     if len(rows) < 2:
         raise FitError(f"depth profile: {len(rows)} shells of {width:g} nm hold {least} pixels; take thinner shells")
     middle, low, high, mean, mean_sd, scatter, count = (
@@ -128,12 +134,18 @@ class CoreMinusShell:
 
 
 def core_minus_shell(
-    values: Any, sd: Any, depth_nm: Array, *, shell_nm: float | None = None, core_nm: float | None = None
+    values: Any,
+    sd: Any,
+    depth_nm: Array,
+    *,
+    shell_nm: float | None = None,
+    core_nm: float | None = None,
+    correlation: float = 1.0,
 ) -> CoreMinusShell:
     """Compare the pixels deeper than `core_nm` with those less deep than `shell_nm`.
 
     By default the deeper and the shallower half of the pixels' depths: beyond 50 % and within 25 % of the
-    greatest depth.
+    greatest depth. `correlation` as for `depth_profile`; the deviation is that of the pixels' noise and scatter.
 
     Raises
     ------
@@ -142,12 +154,13 @@ def core_minus_shell(
     ShapeError
     """
     depth = np.asarray(depth_nm, np.float64)
+    require_positive("correlation", correlation, "(1)")
     v, s, use = _take("core minus shell", values, sd, depth)
     deepest = float(depth.max())
     inner = use & (depth >= (0.5 * deepest if core_nm is None else core_nm))
     outer = use & (depth <= (0.25 * deepest if shell_nm is None else shell_nm))
     if min(inner.sum(), outer.sum()) < 3:
         raise FitError(f"core minus shell: {inner.sum()} and {outer.sum()} pixels, needs 3 each; change the depths")
-    core, core_sd, _ = _mean(v[inner], s[inner])
-    shell, shell_sd, _ = _mean(v[outer], s[outer])
+    core, core_sd, _ = _mean(v[inner], s[inner], correlation)
+    shell, shell_sd, _ = _mean(v[outer], s[outer], correlation)
     return CoreMinusShell(core - shell, math.hypot(core_sd, shell_sd), core, shell)

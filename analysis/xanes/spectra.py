@@ -15,6 +15,7 @@ from exitwave.analysis.io.columns import ColumnTable, write_athena, write_xdi
 from exitwave.analysis.optics import SI111_SPACING_NM
 from exitwave.analysis.xanes.energies import check_energies
 from exitwave.analysis.xanes.normalise import Normalisation
+from exitwave.analysis.xanes.stack import StackOperator
 
 __all__ = ["RegionSpectrum", "region_spectrum", "write_spectrum"]
 
@@ -33,7 +34,13 @@ class RegionSpectrum:
 
 
 def region_spectrum(
-    name: str, energies_ev: npt.ArrayLike, stack: Any, region: npt.ArrayLike, variance: Any = None
+    name: str,
+    energies_ev: npt.ArrayLike,
+    stack: Any,
+    region: npt.ArrayLike,
+    variance: Any = None,
+    *,
+    operator: StackOperator | None = None,
 ) -> RegionSpectrum:
     """Return the plain mean of the optical depths over the pixels of a region, energy by energy.
 
@@ -42,12 +49,14 @@ def region_spectrum(
     stack, variance : (n, y, x), array or data set in a file
         Read frame by frame. Pixels that are NaN at any energy are left out at all.
     region : bool (y, x)
+    operator : StackOperator, optional
+        That resampled the stack: neighbours then share noise, and the deviation of a mean is up to some 1.5 times
+        that of independent pixels, as which they count without it.
 
     Notes
     -----
     The mean of optical depths, not of transmissions: through a particle of uneven thickness the latter
-    flattens the white line. Pixels count as independent; after resampling neighbours share noise, which makes
-    the deviation of a mean up to some 1.5 times what is given.
+    flattens the white line. Deviations are those of the counts; what is left of the beam's changes is not in them.
 
     Raises
     ------
@@ -68,6 +77,8 @@ def region_spectrum(
     if variance is not None:
         total = [np.asarray(variance[k])[known].sum(dtype=np.float64) for k in range(len(energies))]
         sd = np.sqrt(np.asarray(total)) / pixels
+        if operator is not None:
+            sd *= np.sqrt([operator.noise_gain(known, k) for k in range(len(energies))])
     return RegionSpectrum(name, energies, mu, sd, pixels)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from exitwave.analysis.compiled import over_blocks
 from exitwave.analysis.correction import mean_frames
@@ -100,6 +101,15 @@ def _taps(
     return np.where(inside, kept, -1), folded.astype(np.float32), (folded**2).astype(np.float32)
 
 
+def _matrix(length: int, scale: float, centre: float, shift: float, interpolation: Interpolation) -> sparse.csr_array:
+    """Return the weights of one axis as a matrix (target, source)."""
+    first, weights, _ = _taps(length, scale, centre, shift, interpolation)
+    inside = first >= 0
+    target = np.repeat(np.flatnonzero(inside), weights.shape[1])
+    source = (first[inside, None] + np.arange(weights.shape[1])).ravel()
+    return sparse.csr_array((weights[inside].ravel().astype(np.float64), (target, source)), shape=(length, length))
+
+
 @dataclass(frozen=True)
 class StackOperator:
     """Where the pixels of the result lie in each frame.
@@ -153,13 +163,47 @@ class StackOperator:
         shift = self.shift + self.scale[:, None] * np.asarray(displacement, np.float64)
         return replace(self, scale=factor, shift=shift)
 
+    def noise_gain(self, region: npt.ArrayLike, k: int | None = None) -> float:
+        """Return by how much the variance of a region's mean exceeds that of independent pixels.
+
+        Neighbours in the result share pixels of the frame. A pixel of a frame whose noise is even counts in the mean by
+        the sum of its weights, while the pixels' own variances (`resample`) are sums of their squares.
+
+        Parameters
+        ----------
+        region : bool (y, x)
+            Of the result.
+        k : int, optional
+            Of this frame; the mean over all frames without it.
+
+        Raises
+        ------
+        ShapeError
+            For a region without a pixel, or of less than 8 x 8.
+        """
+        chosen = np.asarray(region, np.bool_)
+        if chosen.ndim != 2 or min(chosen.shape) < 8 or not chosen.any():
+            raise ShapeError(f"region: shape {chosen.shape} with {int(chosen.sum())} pixels, expected (y, x) with some")
+        gains = []
+        for frame in range(len(self)) if k is None else (k,):
+            rows, columns = (
+                _matrix(length, self.scale[frame], self.centre[i], self.shift[frame, i], self.interpolation)
+                for i, length in enumerate(chosen.shape)
+            )
+            inside = chosen.astype(np.float64)
+            shares = columns.T @ (rows.T @ inside).T
+            alone = columns.power(2).T @ (rows.power(2).T @ inside).T
+            gains.append(float((shares**2).sum() / alone.sum()))
+        return float(np.mean(gains))
+
     def resample(
         self, k: int, image: Image, variance: Image | None = None, out: Image | None = None
     ) -> tuple[Image, Image | None]:
         """Return frame k (y, x) on the pixels of the result, float32, and its variance if given.
 
         NaN where the frame ends. The variance is that of each pixel: the sum of the squared weights times
-        the variances; that neighbours now share noise does not matter to maps that treat pixels one by one.
+        the variances; that neighbours now share noise does not matter to maps that treat pixels one by one, and
+        to means over regions it does (`noise_gain`).
 
         Raises
         ------

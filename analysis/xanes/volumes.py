@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from exitwave.analysis.errors import OutOfRangeError, ShapeError
 from exitwave.analysis.tomography import Geometry, Reconstruction, align_projections
-from exitwave.analysis.xanes.registration import Registration, Spectrum
+from exitwave.analysis.xanes.registration import Registration
 from exitwave.analysis.xanes.stack import StackOperator
 
 __all__ = ["EnergyProjections", "ProjectionsByEnergy", "VolumeAlignment", "align_tomograms", "reconstruct_energies"]
@@ -178,9 +178,7 @@ def align_tomograms(
         mean = _mean_over_energies(source, operators)
     found = align_projections(mean, geometry, **options).geometry
     shifts = np.zeros((angles, 2)) if found.shifts is None else found.shifts
-    return VolumeAlignment(
-        tuple(operator.refined(shifts) for operator in operators), replace(found, shifts=None), rms
-    )
+    return VolumeAlignment(tuple(operator.refined(shifts) for operator in operators), replace(found, shifts=None), rms)
 
 
 def _mean_over_energies(source: ProjectionsByEnergy, operators: list[StackOperator]) -> Image:

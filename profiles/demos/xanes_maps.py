@@ -275,7 +275,8 @@ def _map(
     true, _ = xanes_truth.true_edge_map(thickness, spectra, normalisation, mask)
     # A pixel's deviation moves with its edge energy, and weights by it would pull the mean of the noisier shell down.
     even = np.where(np.isfinite(edge) & np.isfinite(true), np.sqrt(np.nanmean(sd**2)), np.nan)
-    contrast = core_minus_shell(edge, even, depth_nm)
+    shared = aligned.operator.noise_gain(mask)
+    contrast = core_minus_shell(edge, even, depth_nm, correlation=shared)
     true_contrast = core_minus_shell(true, even, depth_nm)
     figures: dict[str, Any] = {
         **xanes_truth.edge_figures(edge, sd, true, sd),
@@ -291,7 +292,9 @@ def _map(
     regions = {"core": depth_nm > 0.5 * depth_nm.max(), "shell": mask & (depth_nm < 0.25 * depth_nm.max())}
     shown = {}
     for region, chosen in regions.items():
-        spectrum = region_spectrum(region, aligned.energies_ev, aligned.depth, chosen, aligned.variance)
+        spectrum = region_spectrum(
+            region, aligned.energies_ev, aligned.depth, chosen, aligned.variance, operator=aligned.operator
+        )
         shown[region] = (aligned.energies_ev, normalisation.spectrum(spectrum.mu)[0])
     cut = _box(outline)
     panel = EdgePanel(name, edge[cut], sd[cut], shown)

@@ -7,7 +7,14 @@ import pytest
 from scipy import ndimage
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
-from exitwave.analysis.xanes import StackOperator, align, correct_stack, fit_drift, magnification_scales
+from exitwave.analysis.xanes import (
+    StackOperator,
+    align,
+    correct_stack,
+    fit_drift,
+    magnification_scales,
+    region_spectrum,
+)
 from exitwave.analysis.xanes.align import solve_pairs
 
 CENTRE = (90.0, 101.0)
@@ -193,3 +200,31 @@ def test_counts_become_a_stack(scene: ModuleType) -> None:
         StackOperator(np.array([0.0]), np.zeros((1, 2)), (0.0, 0.0))
     with pytest.raises(FitError):
         align([rng.normal(size=(64, 64)).astype(np.float32) for _ in range(3)], StackOperator.identity(3, (64, 64)))
+
+
+def test_the_mean_of_a_region_is_as_uncertain_as_repeated_noise_says() -> None:
+    """Resampled neighbours share noise: of independent pixels the mean would seem surer than it is."""
+    shape, rng = (48, 56), np.random.default_rng(3)
+    energies = np.array([8300.0, 8340.0, 8400.0])
+    operator = StackOperator(np.array([1.02, 1.0, 0.98]), np.array([[0.3, 0.4], [0.5, 0.5], [0.0, 0.2]]), (23.5, 27.5))
+    region = np.hypot(np.arange(48)[:, None] - 22.0, np.arange(56)[None, :] - 25.0) < 9.0
+    even = np.full(shape, 0.04, np.float32)
+    variance = np.stack([operator.resample(k, even, even)[1] for k in range(3)])
+    means = []
+    for _ in range(400):
+        noise = rng.normal(0.0, 0.2, (3, *shape)).astype(np.float32)
+        means.append([operator.resample(k, noise[k])[0][region].mean() for k in range(3)])
+    seen = np.std(means, axis=0)
+    stack = np.zeros((3, *shape), np.float32)
+    told = region_spectrum("disc", energies, stack, region, variance, operator=operator)
+    # the deviation of 400 draws is known to 3.5 %
+    np.testing.assert_allclose(told.mu_sd, seen, rtol=0.12)
+    naive = region_spectrum("disc", energies, stack, region, variance)
+    assert naive.mu_sd[1] < 0.7 * seen[1]
+    assert operator.noise_gain(region) == pytest.approx(
+        float(np.mean([operator.noise_gain(region, k) for k in range(3)]))
+    )
+    identity = StackOperator.identity(1, shape)
+    assert identity.noise_gain(region) == pytest.approx(1.0)
+    with pytest.raises(ShapeError, match="region"):
+        operator.noise_gain(np.zeros(shape, bool))
