@@ -25,6 +25,8 @@ def estimate_spacing(counts: npt.ArrayLike) -> float:
         If nothing repeats.
     """
     image = np.asarray(counts, np.float64)
+    if not np.ptp(image) > 0:
+        raise FitError("estimate_spacing: the map is the same everywhere; there is no specimen in it")
     window = np.outer(np.hanning(image.shape[0]), np.hanning(image.shape[1]))
     data = (image - image.mean()) * window
     shape = tuple(2 * n for n in image.shape)

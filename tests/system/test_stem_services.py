@@ -44,7 +44,7 @@ def test_a_queued_spectrum_image_is_measured_and_served_by_the_catalog(tmp_path:
             assert {"map", "line", "stem_haadf", "focus", "tilt_series", "dose_series"} <= set(queue.open_environment())
             queue.add_plan("map", field_nm=2.0, size=64, num_frames=3, windows=WINDOWS, elements=["Sr", "Ti", "O"])
             queue.add_plan("map", field_nm=2.0, size=64, num_frames=3, windows=[[4.3, 4.8]], elements=["Sr", "Ti", "O"])
-            good, refused = queue.run(120.0)
+            good, refused = queue.run(60.0)
             assert good["result"]["exit_status"] == "completed", good["result"]
             (uid,) = good["result"]["run_uids"]
             assert refused["result"]["exit_status"] == "failed"
@@ -94,8 +94,18 @@ def _map(line: Beamline, **options: Any) -> tuple[Any, dict[str, Any]]:
     return run, summary
 
 
+def test_a_hole_in_the_specimen_is_a_picture_like_any_other(arm: Beamline) -> None:
+    """Where there is nothing, nothing is known of widths or drift, and the map ends as it should."""
+    run, summary = _map(arm, num_frames=3, dwell_us=20.0, fwhm_se_pm=4.0)
+    assert (run.stop["exit_status"], summary["reason"]) == ("success", "complete")
+    assert np.isnan(summary["precision"])
+    assert arm.blanker.is_blanked
+
+
 def test_the_other_microscope_takes_maps_with_two_segments(arm: Beamline) -> None:
     arm.put("Sim:YieldScale", 20.0)
+    for axis, off_nm in zip((arm.goniometer.x, arm.goniometer.y), arm.truth["origin_nm"], strict=True):
+        axis.set(-1e-3 * off_nm).wait(timeout=30)  # the middle of the ligament
     run, summary = _map(arm, num_frames=3, dwell_us=100.0)
     assert (run.stop["exit_status"], summary["reason"]) == ("success", "complete")
     assert run.start["beam_kev"] == 300.0

@@ -36,6 +36,11 @@ def test_all_columns_are_found_and_no_more(scene: Make) -> None:
     assert distance.max() < 3.0
 
 
+def test_a_hole_has_no_columns() -> None:
+    with pytest.raises(FitError, match="the same everywhere"):
+        find_columns(np.zeros((32, 32)), noise="estimate")
+
+
 def test_noise_has_no_columns() -> None:
     noise = np.random.default_rng(22).poisson(50.0, (128, 128))
     with pytest.raises(FitError):
