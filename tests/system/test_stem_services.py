@@ -136,3 +136,45 @@ def test_a_map_ends_when_widths_are_known_well_enough(arm: Beamline) -> None:
     number, error = frames["scan_frame_record_frame"].values, frames["scan_frame_record_fwhm_se"].values
     print(f"{summary['taken']} of 400 frames for {wanted} pm: {np.c_[number, error].round(2).tolist()}")
     assert (error[np.isfinite(error)][:-2] > wanted).all(), "it did not go on once it was known"
+
+
+@pytest.mark.parametrize("specimen", ["Pt-particle", "NPG-Pd-Pt"])
+def test_a_region_is_followed_through_the_tilt(arm: Beamline, specimen: str) -> None:
+    """Off the eucentric height a specimen moves by many fields of view; the beam follows it to a fraction of one."""
+    arm.put("Sim:Specimen", specimen)
+    angles, field_nm = [0.0, 2.0, 4.0], 12.0
+    try:
+        uids = arm.RE(
+            arm.stem.tilt_series(
+                angles, field_nm, 64, num_frames=1, dwell_us=3.0, focus_span_nm=0.0, first_step_deg=1.0
+            )
+        )
+    finally:
+        arm.goniometer.alpha.set(0.0).wait(timeout=30)
+    starts = [arm.open_run(uid).start for uid in uids]
+    shifts = np.array([start["tilt_series"]["shift_nm"] for start in starts])
+    tilts = np.radians(angles)
+    moved = -1e3 * arm.truth["eucentric_um"][0] * np.sin(tilts)
+    turn = np.radians(arm.truth["scan_rotation_deg"])
+    followed = (shifts - shifts[0]) @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    # the simulated clock runs ten times as fast, and the specimen drifts
+    minutes = 10.0 * (starts[-1]["time"] - starts[0]["time"]) / 60.0
+    drift = minutes * (np.hypot(*arm.truth["drift_nm_min"]) + 0.5)
+    off = np.hypot(followed[:, 0], followed[:, 1] - moved)
+    print(
+        f"{specimen}: moved by {moved.round(2).tolist()} nm, followed to {off.round(2).tolist()} nm; drift {drift:.1f}"
+    )
+    assert np.ptp(np.abs(moved)) > 2.0 * field_nm
+    assert off.max() < 0.5 + drift
+    images = [arm.open_run(uid).to_xarray("primary")["haadf"].values[0].astype(float) for uid in uids]
+    if specimen == "Pt-particle":
+        middles = np.array([_middle(image) for image in images]) * starts[0]["pixel_size_nm"]
+        print(f"the particle's middle in the frames: {middles.round(2).tolist()} nm")
+        assert np.abs(middles - middles[0]).max() < 0.5
+
+
+def _middle(image: np.ndarray) -> tuple[float, float]:
+    """Middle of what is brighter than a third, pixels."""
+    bright = image - np.quantile(image, 0.05)
+    y, x = np.nonzero(bright > 0.33 * np.quantile(bright, 0.99))
+    return float(y.mean()), float(x.mean())
