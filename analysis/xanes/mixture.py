@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
-from exitwave.analysis.xanes import _fit_kernels as kernels
+from exitwave.analysis.xanes import _mixture_kernels as kernels
 from exitwave.analysis.xanes.blocks import check_stack, for_pixels
 from exitwave.analysis.xanes.energies import check_energies
 from exitwave.analysis.xanes.normalise import bands

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import interpolate
 
 from exitwave.analysis.errors import OutOfRangeError, ShapeError
-from exitwave.analysis.xanes import _fit_kernels as kernels
+from exitwave.analysis.xanes import _template_kernels as kernels
 from exitwave.analysis.xanes.blocks import check_stack, for_pixels
 from exitwave.analysis.xanes.energies import check_energies
 

@@ -210,6 +210,29 @@ def test_all_energies_at_every_angle_and_a_tomogram_at_every_energy(beamline: Be
             assert tomogram.energy_kev == pytest.approx(1e-3 * energy_ev, abs=1e-4)
 
 
+@pytest.mark.timeout(120)
+def test_pitch_is_found_at_two_energies_and_follows_between(beamline: Beamline) -> None:
+    truth, dcm = beamline.truth, beamline.dcm
+    try:
+        uids = beamline.RE(beamline.xanes.calibrate_pitch([8.2, 8.6]))
+        points = list(dcm.pitch_calibration.points)
+        assert len(points) == len(uids) == 2
+        width = float(beamline.open_run(uids[-1]).to_xarray("rocking")["microscope_peak_result_width"].values[-1])
+        hidden = truth["bragg_offset_deg"] - dcm.bragg.user_offset.get()
+        for bragg_deg, pitch_urad in points:
+            turned = bragg_deg + hidden - optics.bragg_angle_deg(8.0)
+            cold = truth["pitch_optimum_urad"] + truth["pitch_per_deg_urad"] * turned
+            # cold or warm: between the two, to a thirtieth of the curve's width
+            assert cold - 0.03 * width < pitch_urad < cold + truth["heat_pitch_urad"] + 0.03 * width
+        dcm.energy.set(8.4).wait(timeout=60)
+        here = optics.bragg_angle_deg(8.4)
+        expected = np.interp(here, *np.transpose(points))
+        assert min(p for _, p in points) < expected < max(p for _, p in points)
+        assert dcm.pitch.user_setpoint.get(use_monitor=False) == pytest.approx(expected, abs=1e-3)
+    finally:
+        dcm.pitch_calibration.set_points([])
+
+
 @pytest.mark.timeout(240)
 def test_tracking_finds_focus_and_runout_and_takes_them_out(beamline: Beamline) -> None:
     # The star has to face the beam: edge on, its depth moves with the lens, and there is little to register.
