@@ -21,6 +21,7 @@ from exitwave.simulators.physics.bodies import Convex, Cylinder, Difference, Ell
 Image = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
 Matrix = tuple[Vector, Vector, Vector]
 Rays = tuple[float, float, float, float]
 """Place of ray (0, 0) (x, y), pitch (all um), lean (rad)."""
@@ -169,6 +170,64 @@ def add_ellipsoids(image: Image, rays: Rays, bodies: Sequence[TiltedEllipsoid], 
 
 
 @kernel
+def bodies_of_row(
+    table: Floats, y: float, left: float, pitch: float, columns: int, active: Counts, begin: Counts, end: Counts,
+) -> int:  # fmt: skip
+    """Find the bodies that a row of rays meets, in their order, and the columns of each; returns how many."""
+    count = 0
+    for n in range(table.shape[0]):
+        v = y - table[n, 1]
+        if abs(v) >= table[n, 2]:
+            continue
+        begin[count], end[count] = _span(table, n, v, left - table[n, 0], pitch, columns)
+        if begin[count] < end[count]:
+            active[count] = n
+            count += 1
+    return count
+
+
+@kernel
+def crossings_of_ray(
+    table: Floats, x: float, y: float, col: int, count: int, active: Counts, begin: Counts, end: Counts,
+    places: Floats, which: Counts,
+) -> int:  # fmt: skip
+    """Find where a ray enters (n) and leaves (-1 - n) bodies, sorted by depth; returns how many places."""
+    found = 0
+    for k in range(count):
+        if col < begin[k] or col >= end[k] or found >= places.size - 1:
+            continue
+        n = active[k]
+        u = x - table[n, 0]
+        v = y - table[n, 1]
+        disc = table[n, 3] - (table[n, 6] * u * u + 2.0 * table[n, 7] * u * v + table[n, 8] * v * v)
+        if disc <= 0.0:
+            continue
+        root = math.sqrt(disc) / table[n, 3]
+        middle = table[n, 9] - (table[n, 4] * u + table[n, 5] * v) / table[n, 3]
+        for side in range(2):
+            z = middle + root if side else middle - root
+            place = found
+            while place > 0 and places[place - 1] > z:
+                places[place] = places[place - 1]
+                which[place] = which[place - 1]
+                place -= 1
+            places[place] = z
+            which[place] = -1 - n if side else n
+            found += 1
+    return found
+
+
+@kernel
+def columns_of_solids(active: Counts, begin: Counts, end: Counts, count: int, n_solids: int) -> tuple[int, int]:
+    """Return the first column of a row that a solid covers, and one past the last: the first bodies are the solids."""
+    leftmost, rightmost = 1 << 30, 0
+    for k in range(count):
+        if active[k] < n_solids:
+            leftmost, rightmost = min(leftmost, begin[k]), max(rightmost, end[k])
+    return leftmost, rightmost
+
+
+@kernel
 def _aggregate_rows(
     image: Image, left: float, top: float, pitch: float, table: Floats, n_solids: int, first: int, last: int,
 ) -> None:  # fmt: skip
@@ -176,50 +235,25 @@ def _aggregate_rows(
     begin = np.empty(table.shape[0], np.int64)
     end = np.empty(table.shape[0], np.int64)
     places = np.empty(2 * _MOST)
-    kinds = np.empty(2 * _MOST, np.int64)
+    which = np.empty(2 * _MOST, np.int64)
     for row in range(first, last):
         y = top - row * pitch
-        count = 0
-        leftmost, rightmost = image.shape[1], 0
-        for n in range(table.shape[0]):
-            v = y - table[n, 1]
-            if abs(v) >= table[n, 2]:
-                continue
-            begin[count], end[count] = _span(table, n, v, left - table[n, 0], pitch, image.shape[1])
-            if begin[count] < end[count]:
-                if n < n_solids:
-                    leftmost, rightmost = min(leftmost, begin[count]), max(rightmost, end[count])
-                active[count] = n
-                count += 1
+        count = bodies_of_row(table, y, left, pitch, image.shape[1], active, begin, end)
+        leftmost, rightmost = columns_of_solids(active, begin, end, count, n_solids)
         for col in range(leftmost, rightmost):
-            found = 0
-            for k in range(count):
-                if col < begin[k] or col >= end[k] or found >= 2 * _MOST - 1:
-                    continue
-                n = active[k]
-                u = left + col * pitch - table[n, 0]
-                v = y - table[n, 1]
-                disc = table[n, 3] - (table[n, 6] * u * u + 2.0 * table[n, 7] * u * v + table[n, 8] * v * v)
-                if disc <= 0.0:
-                    continue
-                root = math.sqrt(disc) / table[n, 3]
-                middle = table[n, 9] - (table[n, 4] * u + table[n, 5] * v) / table[n, 3]
-                for side in range(2):  # keep entries and exits sorted by depth
-                    z = middle + root if side else middle - root
-                    place = found
-                    while place > 0 and places[place - 1] > z:
-                        places[place] = places[place - 1]
-                        kinds[place] = kinds[place - 1]
-                        place -= 1
-                    places[place] = z
-                    kinds[place] = (1 if n < n_solids else 1024) * (1 - 2 * side)
-                    found += 1
-            inside = 0
+            found = crossings_of_ray(table, left + col * pitch, y, col, count, active, begin, end, places, which)
+            solid = 0
+            void = 0
             length = 0.0
             for k in range(found):
-                if 0 < inside < 1024:
+                if solid > 0 and void == 0:
                     length += places[k] - places[k - 1]
-                inside += kinds[k]
+                enters = which[k] >= 0
+                n = which[k] if enters else -1 - which[k]
+                if n < n_solids:
+                    solid += 1 if enters else -1
+                else:
+                    void += 1 if enters else -1
             image[row, col] += length
 
 

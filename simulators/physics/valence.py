@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from exitwave.simulators.physics._jit import kernel, over_rows
 from exitwave.simulators.physics.materials import Material
-from exitwave.simulators.physics.quadrics import TiltedEllipsoid, _span, label_ellipsoid, quadric_table
+from exitwave.simulators.physics.quadrics import (
+    TiltedEllipsoid,
+    bodies_of_row,
+    columns_of_solids,
+    crossings_of_ray,
+    label_ellipsoid,
+    quadric_table,
+)
 from exitwave.simulators.physics.specimen import BodySpecimen, Grid
 
 Image = npt.NDArray[np.float32]
@@ -182,42 +189,11 @@ def _state_rows(
     used = np.zeros(weights.shape[0], np.int64)
     for row in range(first, last):
         y = top - row * pitch
-        count = 0
-        leftmost, rightmost = out.shape[2], 0
-        for n in range(n_bodies):
-            v = y - table[n, 1]
-            if abs(v) >= table[n, 2]:
-                continue
-            begin[count], end[count] = _span(table, n, v, left - table[n, 0], pitch, out.shape[2])
-            if begin[count] < end[count]:
-                if n < ends[0]:
-                    leftmost, rightmost = min(leftmost, begin[count]), max(rightmost, end[count])
-                active[count] = n
-                count += 1
+        count = bodies_of_row(table, y, left, pitch, out.shape[2], active, begin, end)
+        leftmost, rightmost = columns_of_solids(active, begin, end, count, ends[0])
         for col in range(leftmost, rightmost):
-            found = 0
             x = left + col * pitch
-            for k in range(count):
-                if col < begin[k] or col >= end[k] or found >= 2 * _MOST - 1:
-                    continue
-                n = active[k]
-                u = x - table[n, 0]
-                v = y - table[n, 1]
-                disc = table[n, 3] - (table[n, 6] * u * u + 2.0 * table[n, 7] * u * v + table[n, 8] * v * v)
-                if disc <= 0.0:
-                    continue
-                root = math.sqrt(disc) / table[n, 3]
-                middle = table[n, 9] - (table[n, 4] * u + table[n, 5] * v) / table[n, 3]
-                for side in range(2):  # keep entries and exits sorted by depth
-                    z = middle + root if side else middle - root
-                    place = found
-                    while place > 0 and places[place - 1] > z:
-                        places[place] = places[place - 1]
-                        which[place] = which[place - 1]
-                        place -= 1
-                    places[place] = z
-                    which[place] = -1 - n if side else n
-                    found += 1
+            found = crossings_of_ray(table, x, y, col, count, active, begin, end, places, which)
             solid = 0
             void = 0
             dense = 0
