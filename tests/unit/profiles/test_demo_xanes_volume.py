@@ -17,8 +17,6 @@ from exitwave.profiles.demos import xanes_volume_truth
 
 ANGLES, SIZE, CORNER, BINNING = 24, 96, 816, 2
 ENERGIES = np.concatenate([np.arange(8240, 8310, 10.0), np.arange(8320, 8350, 1.0), np.arange(8380, 8500, 20.0)])
-    [np.arange(8240.0, 8310.0, 10.0), np.arange(8320.0, 8350.0, 1.0), np.arange(8380.0, 8500, 20)]
-)
 
 
 def written(path: Path, lines: list[dict[str, Any]]) -> Path:
