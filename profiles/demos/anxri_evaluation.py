@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,9 @@ def evaluate(
     def fitter(counts: Array, window: int) -> ColumnFit:
         return scene.fit(counts, window, starts[max(window, 0)])
 
+    def of_window(window: int) -> Callable[[Array, int], ColumnFit]:
+        return lambda counts, _: fitter(counts, window)
+
     optics = Optics(measurement.beam_kev, float(about["convergence_mrad"]), source_fwhm_pm)
     expected = expected_widths(scene, starts, kinds, specimen, optics)
     base = RECIPE_BASE * max(_peak(starts, scene.chosen) / PAPER_PEAK, 0.01)
@@ -103,7 +107,7 @@ def evaluate(
                     names=specimen.names,
                     repeats=REPEATS * (1 - k),
                     rng=rng,
-                    fitter=lambda counts, _, k=k: fitter(counts, k),  # type: ignore[misc]
+                    fitter=of_window(k),
                 )
             )
     figures = _figures(about, scene, starts, kinds, specimen, windows, species, expected.fwhm, optics.beam_kev)

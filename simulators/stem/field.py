@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -287,7 +288,7 @@ class _Builder:
         total = np.zeros_like(self.probe)
         for i, (kind, strength) in enumerate(zip(grid.kinds, strengths, strict=True)):
             element = kind.element
-            made_at = grid.radial(lambda k, e=element: object_transfer(e, photon_kev, self.kv, k))  # type: ignore[misc]
+            made_at = grid.radial(partial(object_transfer, element, photon_kev, self.kv))
             total += strength * self._imaged(i, made_at)
         return total
 
@@ -318,7 +319,7 @@ class _Builder:
         grid, total_mean = self.grid, 0.0
         for element in dict.fromkeys(kind.element for kind in grid.kinds):
             for family in families(element, self.kv, TOP_KEV):
-                transfer = grid.radial(lambda k, f=family: line_transfer(f, self.kv, k))  # type: ignore[misc]
+                transfer = grid.radial(partial(line_transfer, family, self.kv))
                 members = [i for i, kind in enumerate(grid.kinds) if kind.element == element]
                 strength = family.total_pm2 * self.physics.yield_scale
                 spectrum = sum((strength * self._imaged(i, transfer) for i in members), np.zeros_like(self.probe))

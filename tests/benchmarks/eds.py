@@ -115,7 +115,7 @@ def live_figures() -> dict[str, float]:
             if indexed:
                 index.add(events.pixel[b], events.channel[b])
 
-    alone, both = (_best(lambda kept=kept: work(indexed=kept), 2) for kept in (False, True))  # type: ignore[misc]
+    alone, both = _best(lambda: work(indexed=False), 2), _best(lambda: work(indexed=True), 2)
     if not (index.window_maps(WINDOWS) == live.maps).all():
         raise RuntimeError("index and accumulator count different photons")
     return {"eds_events_per_s": N_EVENTS / alone, "eds_events_per_s_indexed": N_EVENTS / both}
