@@ -10,11 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exitwave.profiles.demos.stage import Stage, open_stage, put_control, run_plan
+
+if TYPE_CHECKING:
+    from exitwave.profiles.live import LiveAnalysis
 
 __all__ = ["MODES", "AnxriRequest", "anxri_command"]
 
@@ -59,6 +62,7 @@ def anxri_command(request: AnxriRequest, *, json_path: Path | None, out: Path) -
     """
     from exitwave.plans.pure.positions import PlanInputError, require_finite
     from exitwave.profiles.demos.anxri_specimens import SPECIMENS
+    from exitwave.profiles.live import start_live
 
     if request.specimen not in SPECIMENS:
         raise PlanInputError(f"specimen: {request.specimen!r} is unknown; use one of {', '.join(SPECIMENS)}")
@@ -70,12 +74,17 @@ def anxri_command(request: AnxriRequest, *, json_path: Path | None, out: Path) -
     arguments += ["--mode", request.modes[0]]
     by_mode: dict[str, dict[str, Any]] = {}
     with open_stage(SPECIMENS[request.specimen].profile, arguments, out) as stage:
-        _prepare(stage)
-        for mode in request.modes:
-            begin = time.perf_counter()
-            figures = _measure(stage, request, mode)
-            by_mode[mode] = _evaluate(stage, request, figures, out)
-            by_mode[mode]["wall_s"] = round(time.perf_counter() - begin, 1)
+        live = start_live("spectrum-image", stage.session.data)
+        try:
+            _prepare(stage)
+            live.wait_ready(120.0)
+            for mode in request.modes:
+                begin = time.perf_counter()
+                figures = _measure(stage, live, request, mode)
+                by_mode[mode] = _evaluate(stage, request, figures, out)
+                by_mode[mode]["wall_s"] = round(time.perf_counter() - begin, 1)
+        finally:
+            live.stop()
         stage.close()
     whole: Mapping[str, Any] = {"specimen": request.specimen, "speed": request.speed, "seed": request.seed}
     stage.finish({**whole, "modes": by_mode}, json_path)
@@ -95,10 +104,9 @@ def _prepare(stage: Stage) -> None:
         session.RE(session.namespace["stem"].focus(40.0, 17, field_nm=2.0, size=128, dwell_us=20.0))
 
 
-def _measure(stage: Stage, request: AnxriRequest, mode: str) -> dict[str, Any]:
+def _measure(stage: Stage, live: LiveAnalysis, request: AnxriRequest, mode: str) -> dict[str, Any]:
     """Take the spectrum image with live analysis beside it, and return what that said."""
     from exitwave.profiles.demos.anxri_specimens import E1, E2, SPECIMENS
-    from exitwave.profiles.live import start_live
 
     session, times = stage.session, stage.times
     specimen, space, eds = SPECIMENS[request.specimen], session.namespace, session.instrument.eds
@@ -110,24 +118,20 @@ def _measure(stage: Stage, request: AnxriRequest, mode: str) -> dict[str, Any]:
     eds.process_time.set(max(DEAD_TIME_US / scale, SHORTEST_US)).wait(timeout=10)
     eds.resolving_time.set(min(RESOLVING_TIME_US / scale, RESOLVING_TIME_US)).wait(timeout=10)
     session.RE(space["stem"].new_area())
-    live = start_live("spectrum-image", session.data)
-    try:
-        with times.phase(f"map {mode[:10]}"):
-            plan = space["anxri"].map(
-                specimen.field_nm,
-                specimen.size,
-                FRAMES,
-                dwell_us=DWELL_US,
-                windows=(E1, E2),
-                elements=specimen.elements,
-                # Pd L gamma reaches into the published E1: some 1 %, and said so in the run
-                accept_lines="Pd" in specimen.elements,
-                md={"sample": {"name": request.specimen}, "simulated_mode": mode},
-            )
-            uid = run_plan(session, plan)
-        said = live.wait_finished(uid, 120.0)
-    finally:
-        live.stop()
+    with times.phase(f"map {mode[:10]}"):
+        plan = space["anxri"].map(
+            specimen.field_nm,
+            specimen.size,
+            FRAMES,
+            dwell_us=DWELL_US,
+            windows=(E1, E2),
+            elements=specimen.elements,
+            # Pd L gamma reaches into the published E1: some 1 %, and said so in the run
+            accept_lines="Pd" in specimen.elements,
+            md={"sample": {"name": request.specimen}, "simulated_mode": mode},
+        )
+        uid = run_plan(session, plan)
+    said = live.wait_finished(uid, 120.0)
     return {
         "uid": uid,
         "events_file": str(eds.hdf.full_file_name.get()),

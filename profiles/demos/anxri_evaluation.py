@@ -24,7 +24,7 @@ from exitwave.analysis.columns import (
     write_table,
 )
 from exitwave.analysis.io.eds_files import EdsMeasurement
-from exitwave.profiles.demos.anxri_expected import WIDTH_SHARE, Optics, expected_widths
+from exitwave.profiles.demos.anxri_expected import USUAL_SHARE, WIDTH_SHARE, Optics, expected_widths
 from exitwave.profiles.demos.anxri_pictures import draw_pictures
 from exitwave.profiles.demos.anxri_scene import Scene, find_scene
 from exitwave.profiles.demos.anxri_specimens import E1, E2, Specimen
@@ -201,9 +201,15 @@ def _figures(
 
 
 def _widths_words(found_pm: float, expected_pm: float) -> str:
-    """Say whether the columns are as wide as atoms under this probe: aberrations and drift may add a tenth or so."""
+    """Say whether the columns are as wide as atoms under this probe, whose aberrations nobody knows."""
     words = f"The widths themselves, {found_pm:.1f} pm, are"
-    rest = f"those of independent atoms under this probe ({expected_pm:.1f} pm without aberrations)."
-    if abs(found_pm / expected_pm - 1.0) < WIDTH_SHARE:
-        return f"{words} {rest}"
-    return f"{words} not {rest[:-1]}: what was imaged is not what first principles describe."
+    rest = f"those of independent atoms under this probe ({expected_pm:.1f} pm without aberrations)"
+    more = found_pm / expected_pm - 1.0
+    if abs(more) < USUAL_SHARE:
+        return f"{words} {rest}."
+    if 0.0 < more < WIDTH_SHARE:
+        return (
+            f"{words} {100.0 * more:.0f} % over {rest}: aberrations can make as much, widths alone do not tell them "
+            "from another cause."
+        )
+    return f"{words} not {rest}: what was imaged is not what first principles describe."

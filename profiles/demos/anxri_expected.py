@@ -12,12 +12,14 @@ from exitwave.analysis.columns import JointFit, expected_map, fit_columns_jointl
 from exitwave.profiles.demos.anxri_scene import Scene
 from exitwave.profiles.demos.anxri_specimens import E1, E2, Specimen
 
-__all__ = ["WIDTH_SHARE", "Expected", "Optics", "expected_widths"]
+__all__ = ["USUAL_SHARE", "WIDTH_SHARE", "Expected", "Optics", "expected_widths"]
 
 Array = npt.NDArray[np.float64]
 
-WIDTH_SHARE = 0.12
-"""How much wider than under an ideal probe columns may be for their widths to count as explained."""
+USUAL_SHARE, WIDTH_SHARE = 0.12, 0.32
+"""How much wider than under an ideal probe columns are as a rule, and how much wider they may be before more than
+aberrations is needed. A corrector that leaves 1 nm of astigmatism, 15 nm of coma, 400 nm of third order (one standard
+deviation each) and 1 nm of defocus widens the probe by 15 % (30 mrad) in the median, by 32 % in one case of six."""
 
 
 @dataclass(frozen=True)
