@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +26,17 @@ from exitwave.analysis.resolution.rings import (
     windowed_transform,
 )
 
-__all__ = ["RingCorrelation", "crossing", "fourier_ring_correlation", "half_bit_threshold"]
+__all__ = ["Correlation", "RingCorrelation", "crossing", "fourier_ring_correlation", "half_bit_threshold"]
 
 Array = npt.NDArray[np.float64]
 ONE_SEVENTH = 1.0 / 7.0
 
 
 @dataclass(frozen=True)
-class RingCorrelation:
-    """Fourier ring correlation with the half periods at which it crosses two thresholds.
+class Correlation:
+    """Correlation of Fourier coefficients by frequency, with the half periods at which it crosses two thresholds.
 
-    `correlation_sd` is (1 - F^2) / sqrt(2 n) with n independent complex coefficients per ring. A half
+    `correlation_sd` is (1 - F^2) / sqrt(2 n) with n independent complex coefficients per ring or shell. A half
     period equal to the pixel means that no crossing was found below Nyquist (`limited_by_pixel_*`); its
     standard deviation is then that of a ring.
     """
@@ -51,6 +51,30 @@ class RingCorrelation:
     one_seventh_nm: float
     one_seventh_sd_nm: float
     limited_by_pixel_one_seventh: bool
+
+    @classmethod
+    def of_curve(cls, frequency: Array, correlation: Array, independent: Array, pixel_nm: float) -> Self:
+        """Find the crossings of a curve: frequencies in cycles per pixel, independent coefficients of each point."""
+        sd = (1.0 - correlation**2) / np.sqrt(2.0 * independent)
+        half_bit = half_bit_threshold(independent)
+        bit = crossing(frequency, correlation, sd, half_bit)
+        seventh = crossing(frequency, correlation, sd, np.full(len(independent), ONE_SEVENTH))
+        return cls(
+            frequency_per_um=frequency / pixel_nm * 1e3,
+            correlation=correlation,
+            correlation_sd=sd,
+            half_bit=half_bit,
+            half_bit_nm=pixel_nm / (2.0 * bit[0]),
+            half_bit_sd_nm=pixel_nm / (2.0 * bit[0]) * bit[1] / bit[0],
+            limited_by_pixel_half_bit=bit[0] >= NYQUIST,
+            one_seventh_nm=pixel_nm / (2.0 * seventh[0]),
+            one_seventh_sd_nm=pixel_nm / (2.0 * seventh[0]) * seventh[1] / seventh[0],
+            limited_by_pixel_one_seventh=seventh[0] >= NYQUIST,
+        )
+
+
+class RingCorrelation(Correlation):
+    """Fourier ring correlation of two images."""
 
 
 def fourier_ring_correlation(
@@ -82,22 +106,7 @@ def fourier_ring_correlation(
     norm = np.sqrt(rings.sum(np.abs(fa) ** 2) * rings.sum(np.abs(fb) ** 2))
     correlation = cross / np.maximum(norm, np.finfo(np.float64).tiny)
     n = np.maximum(rings.independent / factor, 1.0)
-    sd = (1.0 - correlation**2) / np.sqrt(2.0 * n)
-    half_bit = half_bit_threshold(n)
-    bit = crossing(rings.frequency, correlation, sd, half_bit)
-    seventh = crossing(rings.frequency, correlation, sd, np.full(len(n), ONE_SEVENTH))
-    return RingCorrelation(
-        frequency_per_um=rings.frequency / pixel * 1e3,
-        correlation=correlation,
-        correlation_sd=sd,
-        half_bit=half_bit,
-        half_bit_nm=pixel / (2.0 * bit[0]),
-        half_bit_sd_nm=pixel / (2.0 * bit[0]) * bit[1] / bit[0],
-        limited_by_pixel_half_bit=bit[0] >= NYQUIST,
-        one_seventh_nm=pixel / (2.0 * seventh[0]),
-        one_seventh_sd_nm=pixel / (2.0 * seventh[0]) * seventh[1] / seventh[0],
-        limited_by_pixel_one_seventh=seventh[0] >= NYQUIST,
-    )
+    return RingCorrelation.of_curve(rings.frequency, correlation, n, pixel)
 
 
 def half_bit_threshold(independent: Array) -> Array:

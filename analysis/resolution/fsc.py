@@ -6,41 +6,27 @@ thresholds as those of the rings in `frc`; M. van Heel and M. Schatz, J. Struct.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from exitwave.analysis.compiled import kernel, over_blocks
+from exitwave.analysis.compiled import over_blocks
 from exitwave.analysis.errors import OutOfRangeError, ShapeError, require_positive, require_within
-from exitwave.analysis.resolution.frc import ONE_SEVENTH, crossing, half_bit_threshold
+from exitwave.analysis.resolution._shell_kernels import add_shells, load_pair, load_pair_weighted, moments
+from exitwave.analysis.resolution.frc import Correlation
 from exitwave.analysis.resolution.rings import NYQUIST
 
 __all__ = ["ShellCorrelation", "cosine_mask", "fourier_shell_correlation"]
 
 Array = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
-_COLUMNS = 4
-"""Rows of planes whose last transforms are in work together: what the second-level cache holds."""
 MASKS = ("cylinder", "sphere", "none")
 
 
-@dataclass(frozen=True)
-class ShellCorrelation:
-    """Fourier shell correlation with the half periods at which it crosses two thresholds; as `RingCorrelation`."""
-
-    frequency_per_um: Array
-    correlation: Array
-    correlation_sd: Array
-    half_bit: Array
-    half_bit_nm: float
-    half_bit_sd_nm: float
-    limited_by_pixel_half_bit: bool
-    one_seventh_nm: float
-    one_seventh_sd_nm: float
-    limited_by_pixel_one_seventh: bool
+class ShellCorrelation(Correlation):
+    """Fourier shell correlation of two volumes."""
 
     def words(self) -> str:
         """Return the result as a line of text."""
@@ -81,89 +67,53 @@ def cosine_mask(shape: tuple[int, int, int], kind: str = "cylinder", *, edge: fl
     return np.asarray(_edge(r, inside, edge).astype(np.float32)[:, None, None] * disc[None], np.float32)
 
 
-@kernel
-def _moments(a: Volume, b: Volume, w: Volume, out: Array) -> None:
-    """Add up w, w^2, w^4, w a, w b."""
-    for j in range(a.shape[0]):
-        s1, s2, s4, sa, sb = 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(a.shape[1]):
-            v = np.float64(w[j, i])
-            s1 += v
-            s2 += v * v
-            s4 += v * v * v * v
-            sa += v * a[j, i]
-            sb += v * b[j, i]
-        out[0] += s1
-        out[1] += s2
-        out[2] += s4
-        out[3] += sa
-        out[4] += sb
-
-
-@kernel
-def _weigh(source: Volume, w: Volume, mean: np.float32, out: Volume) -> None:
-    for j in range(source.shape[0]):
-        for i in range(source.shape[1]):
-            out[j, i] = (source[j, i] - mean) * w[j, i]
-
-
-@kernel
-def _shells(
-    fa: npt.NDArray[np.complex64],
-    fb: npt.NDArray[np.complex64],
-    fr: Array,
-    fz: Array,
-    fx: Array,
-    even: bool,
-    sums: Array,
-) -> None:
-    """Add cross, two powers, number and frequency of coefficients (r, z, x) to their shells."""
-    shells = sums.shape[0]
-    for j in range(fa.shape[0]):
-        for k in range(fa.shape[1]):
-            base = fr[j] * fr[j] + fz[k] * fz[k]
-            for i in range(fa.shape[2]):
-                radius = np.sqrt(base + fx[i] * fx[i])
-                n = int(radius * (2.0 * shells))
-                if n >= shells:
-                    break
-                a, b = fa[j, k, i], fb[j, k, i]
-                weight = 1.0 if i == 0 or (even and i == fx.size - 1) else 2.0
-                sums[n, 0] += weight * (a.real * b.real + a.imag * b.imag)
-                sums[n, 1] += weight * (a.real * a.real + a.imag * a.imag)
-                sums[n, 2] += weight * (b.real * b.real + b.imag * b.imag)
-                sums[n, 3] += weight
-                sums[n, 4] += weight * radius
-
-
 def _shell_sums(pair: tuple[Volume, Volume], w: Volume | None, means: tuple[float, float], shells: int) -> Array:
-    """Return the sums (shell, 5) of the two masked volumes' transforms, the last axis of which is never stored."""
-    nr, nz, nx = pair[0].shape
-    fr, fz, fx = np.abs(fft.fftfreq(nr)), np.abs(fft.fftfreq(nz)), np.abs(fft.rfftfreq(nx))
-    planes = [np.empty((nr, nz, fx.size), np.complex64) for _ in pair]
+    """Return cross, two powers, number and frequency (5, shell) of the two volumes' transforms, shell by shell.
+
+    The volumes travel as real and imaginary part; the transform's last axis is never stored.
+    """
+    a, b = pair
+    nr, nz, nx = a.shape
+    fr, fz, fx = (np.abs(fft.fftfreq(n)[: n // 2 + 1]) for n in (nr, nz, nx))
+    # of one size both keep all their digits
+    ratio = _size(a, means[0]) / _size(b, means[1])
+    levels, scale = (np.float32(means[0]), np.float32(means[1])), np.float32(ratio)
+    planes = np.empty((nr, nz, nx), np.complex64)
 
     def flat(start: int, stop: int) -> None:
-        work = np.empty((stop - start, nz, nx), np.float32)
-        for volume, mean, target in zip(pair, means, planes, strict=True):
-            part = volume[start:stop]
-            if w is not None:
-                _weigh(part.reshape(-1, nx), w[start:stop].reshape(-1, nx), np.float32(mean), work.reshape(-1, nx))
-                part = work
-            target[start:stop] = fft.rfft2(part, axes=(1, 2))
+        part = planes[start:stop]
+        if w is None:
+            load_pair(a[start:stop], b[start:stop], levels, scale, part)
+        else:
+            load_pair_weighted(a[start:stop], b[start:stop], w[start:stop], levels, scale, part)
+        done = fft.fft2(part, axes=(1, 2), overwrite_x=True)
+        if not np.may_share_memory(done, part):
+            part[...] = done
 
-    over_blocks(flat, nr, 2)
-    sums = np.zeros((-(-nz // _COLUMNS), shells, 5))
+    over_blocks(flat, nr, 1)
+    sums = np.zeros((fz.size, shells, 5))
 
     def upright(start: int, stop: int) -> None:
-        reach = NYQUIST**2 - fz[start:stop].min() ** 2
-        inside = int(np.searchsorted(fx, np.sqrt(max(reach, 0.0)), side="right"))
-        a, b = (fft.fft(target[:, start:stop, :inside], axis=0) for target in planes)
-        if start == 0:
-            a[0, 0, 0] = b[0, 0, 0] = 0.0  # the means
-        _shells(a, b, fr, fz[start:stop], fx, nx % 2 == 0, sums[start // _COLUMNS])
+        for k in range(start, stop):
+            across = np.sqrt(max(NYQUIST**2 - fz[k] ** 2, 0.0))
+            m = int(np.searchsorted(fx, across, side="right"))
+            rows = [k] if (nz - k) % nz == k else [k, nz - k]
+            columns = [slice(0, nx)] if 2 * m - 1 >= nx else [slice(0, m), slice(nx - m + 1, nx)]
+            z = fft.fft(np.concatenate([planes[:, rows, cut] for cut in columns], axis=2), axis=0, overwrite_x=True)
+            if k == 0:
+                z[0, 0, 0] = 0.0  # the means
+            add_shells(z[:, 0], z[:, -1], fr, fz[k], fx[:m], len(rows) == 2, sums[k])
 
-    over_blocks(upright, nz, _COLUMNS)
-    return np.asarray(sums.sum(axis=0))
+    over_blocks(upright, fz.size, 4)
+    total = sums.sum(axis=0).T
+    sum_, difference = 0.5 * total[2], total[1]
+    return np.stack([0.5 * total[0], 0.5 * (sum_ + difference), 0.5 * (sum_ - difference), total[3], total[4]])
+
+
+def _size(volume: Volume, mean: float) -> float:
+    """Return the rms of some planes about a mean, 1 where that is nothing."""
+    some = volume[:: max(1, len(volume) // 16)] - np.float32(mean)
+    return float(np.sqrt(np.mean(np.square(some), dtype=np.float64))) or 1.0
 
 
 def _volume(name: str, data: npt.NDArray[Any]) -> Volume:
@@ -189,7 +139,7 @@ def _sums_under(a: Volume, b: Volume, w: Volume) -> Array:
 
     def some(start: int, stop: int) -> None:
         for j in range(start, stop):
-            _moments(a[j], b[j], w[j], parts[j])
+            moments(a[j], b[j], w[j], parts[j])
 
     over_blocks(some, len(a), 8)
     return np.asarray(parts.sum(axis=0))
@@ -230,14 +180,16 @@ def fourier_shell_correlation(
         raise ShapeError(f"volumes: shapes {a.shape} and {b.shape} differ")
     shape = (a.shape[0], a.shape[1], a.shape[2])
     w = _weights(mask, edge, shape)
-    means, share = (0.0, 0.0), 1.0  # share of the coefficients that are independent
-    if w is not None:
+    share = 1.0  # of the coefficients that are independent
+    if w is None:
+        means = (float(a[:: max(1, len(a) // 16)].mean()), float(b[:: max(1, len(b) // 16)].mean()))
+    else:
         s1, s2, s4, sa, sb = _sums_under(a, b, w)
         if s1 <= 0.0:
             raise OutOfRangeError("mask: the weights add up to nothing")
         means, share = (sa / s1, sb / s1), s2**2 / (w.size * s4)
     shells = n_shells or min(shape) // 2
-    cross, power_a, power_b, count, radius = _shell_sums((a, b), w, means, shells).T
+    cross, power_a, power_b, count, radius = _shell_sums((a, b), w, means, shells)
     if not np.isfinite(cross).all():
         raise OutOfRangeError("volumes: some voxels are not finite; fill them first")
     norm = np.sqrt(power_a * power_b)
@@ -245,19 +197,4 @@ def fourier_shell_correlation(
     grid = (np.arange(shells) + 0.5) / shells * NYQUIST
     frequency = np.where(radius > 0, radius / np.maximum(count, 1.0), grid)
     n = np.maximum(0.5 * count * share, 1.0)
-    sd = (1.0 - correlation**2) / np.sqrt(2.0 * n)
-    half_bit = half_bit_threshold(n)
-    bit = crossing(frequency, correlation, sd, half_bit)
-    seventh = crossing(frequency, correlation, sd, np.full(shells, ONE_SEVENTH))
-    return ShellCorrelation(
-        frequency_per_um=frequency / voxel * 1e3,
-        correlation=correlation,
-        correlation_sd=sd,
-        half_bit=half_bit,
-        half_bit_nm=voxel / (2.0 * bit[0]),
-        half_bit_sd_nm=voxel / (2.0 * bit[0]) * bit[1] / bit[0],
-        limited_by_pixel_half_bit=bit[0] >= NYQUIST,
-        one_seventh_nm=voxel / (2.0 * seventh[0]),
-        one_seventh_sd_nm=voxel / (2.0 * seventh[0]) * seventh[1] / seventh[0],
-        limited_by_pixel_one_seventh=seventh[0] >= NYQUIST,
-    )
+    return ShellCorrelation.of_curve(frequency, correlation, n, voxel)

@@ -32,6 +32,8 @@ class FlatGroups:
         When each flat was taken; without it all are one group.
     intensity : float64 (n,), optional
         Beam intensity at each flat; each flat is divided by its own, relative to their mean.
+    between_s : float64 (m,), optional
+        When something else was taken: without any of it between them flats are of one group, whatever their pause.
 
     Attributes
     ----------
@@ -48,6 +50,7 @@ class FlatGroups:
         dark: Floats,
         times_s: Doubles | None = None,
         intensity: Doubles | None = None,
+        between_s: Doubles | None = None,
     ) -> None:
         n = len(flats)
         times = np.arange(n, dtype=np.float64) if times_s is None else np.asarray(times_s, np.float64)
@@ -60,7 +63,7 @@ class FlatGroups:
             relative = np.asarray(intensity, np.float64) / self.intensity
         self.means: list[Floats] = []
         centres = []
-        for group in _groups(times, split=times_s is not None):
+        for group in _groups(times, between_s, split=times_s is not None):
             mean = mean_frames((np.asarray(flats[i], np.float32) - dark) / np.float32(relative[i]) for i in group)
             self.means.append(mean)
             centres.append(float(np.mean(times[group])))
@@ -77,12 +80,15 @@ class FlatGroups:
         return np.asarray((1.0 - part) * self.means[k - 1] + part * self.means[k], np.float32)
 
 
-def _groups(times: Doubles, *, split: bool) -> list[npt.NDArray[np.intp]]:
+def _groups(times: Doubles, between_s: Doubles | None, *, split: bool) -> list[npt.NDArray[np.intp]]:
     order = np.argsort(times, kind="stable")
     if not split or times.size < 2:
         return [order]
     gaps = np.diff(times[order])
-    return list(np.split(order, np.flatnonzero(gaps > _GAP * max(float(np.median(gaps)), 1e-9)) + 1))
+    apart = gaps > _GAP * max(float(np.median(gaps)), 1e-9)
+    if between_s is not None:
+        apart &= np.diff(np.searchsorted(np.sort(between_s), times[order])) > 0
+    return list(np.split(order, np.flatnonzero(apart) + 1))
 
 
 def line_integrals(
@@ -126,7 +132,7 @@ def line_integrals(
     if darks is None or len(darks) == 0:
         raise FileFormatError("tomogram: no darks; take some with the shutter closed")
     dark = mean_frames(np.asarray(frame) for frame in darks)
-    groups = FlatGroups(flats, dark, flat_times_s, flat_intensity)
+    groups = FlatGroups(flats, dark, flat_times_s, flat_intensity, times_s)
     n = len(frames)
     result = np.empty((n, *dark.shape), np.float32) if out is None else out
     beam = np.ones(n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from exitwave.analysis.binning import block_mean
+from exitwave.analysis.compiled import n_threads
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError, require_positive
 from exitwave.analysis.registration import register
 
@@ -190,7 +192,13 @@ def axis_from_pairs(
     a, b = checked_projections(a, 1), checked_projections(b, 1)
     width = a.shape[2]
     reach = 0.25 * width if max_offset_px is None else require_positive("max_offset", max_offset_px, "pixel")
-    found = [_axis_from_pair(one, two[:, ::-1], smooth_px, reach, finest_px) for one, two in zip(a, b, strict=True)]
+
+    def each(one: Floats, two: Floats) -> AxisEstimate:
+        return _axis_from_pair(one, two[:, ::-1], smooth_px, reach, finest_px)
+
+    # a pool of its own: the kernels that a pair needs use the common one
+    with ThreadPoolExecutor(n_threads()) as pool:
+        found = list(pool.map(each, a, b))
     if len(found) == 1:
         return found[0]
     centre, centre_sd = _weighted([e.centre for e in found], [e.centre_sd for e in found])
@@ -198,9 +206,9 @@ def axis_from_pairs(
     return AxisEstimate(centre, centre_sd, tilt, tilt_sd)
 
 
-def _weighted(values: list[float], deviations: list[float]) -> tuple[float, float]:
-    """Weighted mean; its deviation is enlarged where the values scatter more than they should."""
-    x, weight = np.asarray(values), 1.0 / np.asarray(deviations) ** 2
+def _weighted(values: npt.ArrayLike, deviations: npt.ArrayLike) -> tuple[float, float]:
+    """Return the weighted mean; its deviation is enlarged where the values scatter more than they should."""
+    x, weight = np.asarray(values, np.float64), 1.0 / np.asarray(deviations, np.float64) ** 2
     mean = float((weight * x).sum() / weight.sum())
     chi = float((weight * (x - mean) ** 2).sum()) / max(len(x) - 1, 1)
     return mean, math.sqrt(max(chi, 1.0) / float(weight.sum()))

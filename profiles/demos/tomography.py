@@ -30,8 +30,10 @@ Flags = npt.NDArray[np.bool_]
 ENERGY_KEV = 8.6
 OBJECTIVE = "4x"
 REGION_PX, SENSOR_PX = 512, 2048
-PAIRS = 90
-"""Most pairs half a turn apart from which the axis is found."""
+PAIRS = 180
+"""Most pairs half a turn apart from which the axis is found: each of them tells its lean to some 0.06 deg."""
+FLATS_EVERY = 60
+"""The streaks of the illumination wander: flats at both ends of a tomogram alone leave a tilt of what is between."""
 VOID_BIN = 2
 """Voxels are taken together (2 x 2 x 2) where voids are counted: a fraction is linear, and it costs an eighth."""
 SURFACE_NM = 170.0
@@ -142,6 +144,7 @@ def _measure(stage: Stage, request: TomographyRequest, out: Path) -> dict[str, A
                     360.0,
                     request.num_projections,
                     exposure_s=request.exposure_s,
+                    flats_every=FLATS_EVERY,
                     md={"sample": {"name": request.specimen}},
                 ),
             )
@@ -178,6 +181,8 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
             series.frames,
             series.flats,
             series.darks,
+            times_s=tomogram.times_s,
+            flat_times_s=tomogram.flat_times_s,
             intensity=tomogram.beam_intensity,
             flat_intensity=tomogram.flat_intensity,
         )

@@ -65,7 +65,7 @@ class Tomogram:
         read it.
     excluded : tuple of ExcludedFrame
         Frames that were taken and are left out.
-    times_s : float64 array (n,)
+    times_s, flat_times_s : float64 arrays (n,), (flats,)
         Start of each exposure, s since 1970.
     """
 
@@ -97,7 +97,8 @@ class Tomogram:
         self.flats, self.darks = self._files.frames(self._take(flats)), self._files.frames(self._take(darks))
         monitor = _Monitor(self.runs)
         self.beam_intensity = monitor.at(self.times_s, ring_ma[order])
-        self.flat_intensity = monitor.at(_joined(flats, "times_s"), _joined(flats, "ring_ma"))
+        self.flat_times_s = _joined(flats, "times_s")
+        self.flat_intensity = monitor.at(self.flat_times_s, _joined(flats, "ring_ma"))
 
     def _take(self, parts: Sequence[StreamRows]) -> NDArray[np.intp]:
         first = len(self._files.places)

@@ -36,6 +36,16 @@ def test_flats_before_and_after_are_weighted_by_time() -> None:
     assert np.abs(alone[-1] - wedge).max() > 0.05  # what the second group is for
 
 
+def test_flats_are_grouped_by_what_was_taken_between_them() -> None:
+    """A pause among flats alone makes no group of them: the few after it would be noisy."""
+    times = np.array([0.0, 1.0, 2.0, 50.0, 51.0, 58.0, 59.0])
+    flats = [np.full(SHAPE, DARK + t) for t in times]
+    dark = np.full(SHAPE, DARK, np.float32)
+    assert len(FlatGroups(flats, dark, times).means) == 3
+    together = FlatGroups(flats, dark, times, between_s=np.linspace(5.0, 45.0, 20))
+    assert together.times_s.tolist() == [1.0, 54.5]
+
+
 def test_the_beam_is_taken_out() -> None:
     random = np.random.default_rng(2)
     before, _, wedge = scene(random)
