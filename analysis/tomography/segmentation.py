@@ -134,7 +134,7 @@ def segment(
     *,
     threshold: float | None = None,
     smallest: int = 8,
-    flatness: float = 2.5,
+    slenderness: float = 4.0,
     rim_px: float = 2.0,
 ) -> Labels:
     """Label outside, material, cracks and pores.
@@ -149,9 +149,10 @@ def segment(
         Below it a voxel is void; half of the material's level without (its median over the inside).
     smallest : int
         Voids of fewer voxels are taken for noise.
-    flatness : float
-        A void is a crack if its longest half axis (of its moments) is this many times its shortest, or if it reaches
-        the surface; a pore otherwise.
+    slenderness : float
+        A void is a crack if its longest half axis (that of an ellipsoid of its moments) is this many times the radius
+        of the largest ball in it, and a pore otherwise. Two round pores that touch have 2.4, three in a row 3.8; a
+        network of cracks, which need not be flat as a whole, has far more.
     rim_px : float
         Depth below the surface within which dark voxels alone are partial volume, not voids.
 
@@ -183,11 +184,11 @@ def segment(
         for b in range(a, 3):
             product = (index[a] - at[a][which]) * (index[b] - at[b][which])
             moments[:, a, b] = moments[:, b, a] = np.bincount(which, product, count + 1) / np.maximum(size, 1.0)
-    # a voxel is as wide as itself: 1/12 keeps a single layer from being endlessly flat
-    axes = np.sqrt(np.maximum(np.linalg.eigvalsh(moments) + 1.0 / 12.0, 1e-12))
-    shallow = np.full(count + 1, np.inf)
-    np.minimum.at(shallow, which, depth[index])
-    crack = (axes[:, 2] > flatness * axes[:, 0]) | (shallow <= rim_px + 1.0)
+    # a voxel is as wide as itself: 1/12
+    longest = np.sqrt(5.0 * (np.linalg.eigvalsh(moments)[:, 2] + 1.0 / 12.0))
+    ball = np.zeros(count + 1)
+    np.maximum.at(ball, which, ndimage.distance_transform_edt(parts)[index])
+    crack = longest > slenderness * ball
     kind = np.where(crack, np.uint8(Label.CRACK), np.uint8(Label.PORE))
     kind[size < smallest] = Label.MATERIAL
     labels[index] = kind[which]
