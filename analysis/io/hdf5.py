@@ -45,7 +45,10 @@ def frames_of(data: h5py.Dataset, index: npt.NDArray[np.intp] | None = None) -> 
     def read(i: int) -> npt.NDArray[Any]:
         if not data:
             raise FileFormatError("the file is closed: read frames before closing the series")
-        return np.asarray(data[i])
+        try:
+            return np.asarray(data[i])
+        except OSError as error:
+            raise FileFormatError(f"{data.file.filename}: frame {i} of {data.name} cannot be read: {error}") from error
 
     return Frames(read, chosen, (data.shape[1], data.shape[2]), data.dtype)
 

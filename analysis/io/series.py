@@ -123,13 +123,14 @@ def open_series(path: str | Path) -> Series:
     Raises
     ------
     FileFormatError
-        For anything else.
+        For anything else, and for a file of which a part is missing.
     FileNotFoundError
     """
     import h5py
     import olefile
 
     from exitwave.analysis.io.data_exchange import open_data_exchange
+    from exitwave.analysis.io.hdf5 import open_file
     from exitwave.analysis.io.nxtomo import open_nxtomo
     from exitwave.analysis.io.xradia import open_xradia
 
@@ -139,7 +140,7 @@ def open_series(path: str | Path) -> Series:
     if olefile.isOleFile(str(path)):
         return open_xradia(path)
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
+        with open_file(path) as file:
             exchange = "exchange/data" in file
         return open_data_exchange(path) if exchange else open_nxtomo(path)
     raise FileFormatError(f"{path.name}: neither HDF5 nor an Xradia file")

@@ -25,6 +25,8 @@ from exitwave.analysis.io import (
     write_nxtomo,
     write_xdi,
 )
+from exitwave.analysis.io.hdf5 import frames_of
+from exitwave.analysis.tomography.attenuation import line_integrals
 
 FORMATS = [(write_nxtomo, open_nxtomo), (write_data_exchange, open_data_exchange)]
 
@@ -222,3 +224,41 @@ def test_real_xdi(realdata: Path, name: str) -> None:
 def test_real_plain_columns(realdata: Path) -> None:
     table = read_columns(realdata / "xas" / "ref_NiO.txt")
     np.testing.assert_array_equal(table.values, np.loadtxt(realdata / "xas" / "ref_NiO.txt"))
+
+
+@pytest.mark.parametrize("part", [0.001, 0.5, 0.999])
+def test_a_file_that_was_cut_off_is_named_in_one_line(tmp_path: Path, part: float) -> None:
+    whole = tmp_path / "whole.nxs"
+    frames = Frames.of_array(np.arange(7 * 32 * 48, dtype=np.uint16).reshape(7, 32, 48))
+    write_nxtomo(whole, Series(frames, frames, frames, np.arange(7.0)))
+    content = whole.read_bytes()
+    cut = tmp_path / "cut.nxs"
+    cut.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(FileFormatError, match=r"^cut\.nxs: cannot be read as HDF5: .*truncated") as caught:
+        open_series(cut)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("f", (3, 8, 8), np.uint16, chunks=(1, 8, 8), compression="gzip")
+        data[...] = np.arange(192).reshape(3, 8, 8)
+        place = data.id.get_chunk_info(1).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        frames = frames_of(file["f"])
+        assert frames[0].max() == 63
+        with pytest.raises(FileFormatError, match="frame 1 of /f cannot be read"):
+            frames[1]
+
+
+def test_a_tomogram_without_flats_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "bare.nxs"
+    frames = Frames.of_array(np.full((5, 32, 48), 900, np.uint16))
+    write_nxtomo(path, Series(frames, None, frames, np.arange(5.0)))
+    with open_series(path) as series, pytest.raises(FileFormatError, match=r"^tomogram: no flats; .*resume") as caught:
+        line_integrals(series.frames, series.flats, series.darks)
+    assert "\n" not in str(caught.value)
