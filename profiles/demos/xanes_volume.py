@@ -250,7 +250,7 @@ def evaluate_volume(
     from exitwave.analysis.tomography import Geometry
     from exitwave.analysis.xanes import align_tomograms
     from exitwave.profiles.demos import xanes_volume_truth
-    from exitwave.profiles.storage import open_tomogram, open_xanes
+    from exitwave.profiles.storage import open_xanes, open_xanes_series
 
     standards: dict[str, tuple[Array, Array]] = {}
     for name in FILMS:
@@ -259,8 +259,7 @@ def evaluate_volume(
     found = taken[PARTICLE]
     own = truth / PARTICLES[PARTICLE]
     with ExitStack() as opened, tempfile.TemporaryDirectory(prefix="exitwave-volumes-") as folder:
-        tomograms = [opened.enter_context(open_tomogram(uid)) for uid in found["uids"]]
-        tomograms.sort(key=lambda tomogram: float(tomogram.energy_kev or 0.0))
+        tomograms = [opened.enter_context(tomogram) for tomogram in open_xanes_series(found["uids"][0])]
         energies_ev = _energies_ev(tomograms, found["foil"])
         with times.phase("correction"):
             source = _store(tomograms, Path(folder) / "projections.h5")

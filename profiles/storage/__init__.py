@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from exitwave.profiles.storage.server import Address, embedded_address
     from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
     from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, TomogramFinder, open_tomogram
+    from exitwave.profiles.storage.xanes_series import open_xanes_series
     from exitwave.profiles.storage.xanes_stack import NoXanesError, XanesFinder, XanesPoint, XanesStack, open_xanes
 
 _HOMES = {
@@ -62,6 +63,7 @@ _HOMES = {
     "server": ("Address", "embedded_address"),
     "services": ("Services", "ServicesStatus", "forwarder_status"),
     "tomogram": ("NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"),
+    "xanes_series": ("open_xanes_series",),
     "xanes_stack": ("NoXanesError", "XanesFinder", "XanesPoint", "XanesStack", "open_xanes"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -115,6 +117,7 @@ __all__ = [
     "open_run",
     "open_tomogram",
     "open_xanes",
+    "open_xanes_series",
     "read_journal",
     "runs",
 ]

@@ -20,6 +20,7 @@ from exitwave.profiles.storage import (
     data_folder,
     open_run,
     open_xanes,
+    open_xanes_series,
 )
 from exitwave.profiles.storage.journal import Journal
 
@@ -172,6 +173,38 @@ def test_a_run_that_is_no_scan_is_named(data: DataFolder) -> None:
     journal.close()
     with pytest.raises(NoXanesError, match="no scan of energies"):
         open_xanes(str(run.start_doc["uid"]), data=data)
+
+
+def tomogram(data: DataFolder, number: int, *, time_s: float, series: str = "s1", **start: Any) -> str:
+    """Journal a tomogram of a series, which has no frames yet."""
+    journal = Journal(data.journal)
+    about = {"uid": series, "energies_ev": [8300.0, 8340.0, 8400.0], "number": number}
+    angles = {"angles_deg": [0.0, 90.0], "tolerance_deg": 1.0}
+    run = compose_run(
+        uid=str(uuid.uuid4()), time=time_s, metadata={"tomography": angles, "xanes_series": about, **start}
+    )
+    journal("start", run.start_doc)
+    journal("stop", run.compose_stop())
+    journal.close()
+    return str(run.start_doc["uid"])
+
+
+def test_a_series_of_tomograms_is_opened_by_any_of_its_runs(data: DataFolder) -> None:
+    uids = [tomogram(data, 2, time_s=1.7e9), tomogram(data, 0, time_s=1.7e9 + 1)]
+    tomogram(data, 1, time_s=1.7e9 + 2, series="another")
+    with pytest.raises(NoXanesError, match=r"1 of 3 energies are missing.*series='s1', only=\[1\]"):
+        open_xanes_series(uids[0], data=data)
+    assert [one.uid for one in open_xanes_series(uids[0], data=data, partial=True)] == [uids[1], uids[0]]
+    old = tomogram(data, 1, time_s=1.7e9 + 3)
+    new = tomogram(data, 1, time_s=1.7e9 + 4)
+    more = tomogram(data, 1, time_s=1.7e9 + 5, resumes=new)
+    for key in (*uids, old, more):
+        found = open_xanes_series(key, data=data)
+        assert [one.uid for one in found] == [uids[1], new, uids[0]]
+        assert len(found[1].runs) == 2
+    alone = record(data, WORK, [shot(0, 8.32)], time_s=1.7e9)
+    with pytest.raises(NoXanesError, match="no series of tomograms"):
+        open_xanes_series(alone, data=data)
 
 
 def test_the_ledger_sums_what_a_sample_took(data: DataFolder) -> None:
