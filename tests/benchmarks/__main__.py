@@ -40,6 +40,10 @@ def main() -> int:
         "flat": ("flat correction, 2048 x 2048, beside numpy and algotom", _load("correction").measure_flat_correction),
         "ct": ("exposure over elapsed time of fly and step tomography, 2048 x 2048", _load("ct").ct_figures),
         "live": ("a fly scan with live tomography beside it, and without, 2048 x 2048", _load("ct").live_figures),
+        "ct_resumed": (
+            "a tomogram that was killed and resumed, beside two that were not",
+            _load("ct_resumed").resumed_figures,
+        ),
         "eds": ("events, live sums and columns, beside exspy and atomap", _load("eds").eds_figures),
         "journal": ("documents through journal and RunEngine", journal.journal_figures),
         "tiled": ("a scan with Tiled killed, beside one with Tiled up", journal.tiled_down_figures),

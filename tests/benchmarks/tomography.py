@@ -204,37 +204,49 @@ def _fsc(size: int = 256, repeats: int = 5) -> Figures:
     }
 
 
-def _memory(size: int = 2048, memory_gb: float = 2.0) -> Figures:
-    """Stream pieces of a size^3 tomogram from file to file: seconds per slice of two pieces, and memory taken.
+def _memory(size: int = 2048, views: int = 900, memory_gb: float = 2.0) -> Figures:
+    """Stream pieces of a tomogram `size` wide from file to file: seconds against slices, and memory taken.
 
-    The source is a sparse file of all the projections; only the rows of the pieces are in it.
+    The source is a sparse file of all the projections, of which only the rows of the pieces are read. A straight line
+    through the seconds gives what a slice costs, and what is spent once; how far the pieces are off it says whether
+    cost is linear. Half the projections tell which part of it grows with them, and so what 2048 of them take.
     """
-    geometry = Geometry(np.linspace(0.0, 180.0, size, endpoint=False), size, 0.5 * (size - 1))
     result: Figures = {}
-    with tempfile.TemporaryDirectory() as folder, h5py.File(Path(folder) / "in.h5", "w") as file:
-        source = file.create_dataset("p", (size, size, size), np.float32)  # contiguous, never filled: reads as zeros
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for rows in (16, 32, 64):  # the first compiles
-            start = time.perf_counter()
-            reconstruct_to_file(
-                source,
-                geometry,
-                Path(folder) / f"{rows}.h5",
-                voxel_nm=30.0,
-                rows=(0, rows),
-                middle=0.5 * (size - 1),
-                memory_gb=memory_gb,
-            )
-            result[f"stream_s_{rows}_slices"] = time.perf_counter() - start
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    first, second = result["stream_s_32_slices"], result["stream_s_64_slices"]
-    if first is None or second is None:
-        return result
-    result["stream_cost_of_twice_the_slices"] = second / first
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    per_slice = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count, pieces in ((views, (16, 32, 64, 128)), (views // 2, (16, 64))):
+            angles = np.linspace(0.0, 180.0, count, endpoint=False)
+            geometry = Geometry(angles, size, 0.5 * (size - 1))
+            with h5py.File(Path(folder) / f"{count}.h5", "w") as file:
+                # contiguous, never filled: reads as zeros
+                source = file.create_dataset("p", (count, size, size), np.float32)
+                seconds = [_stream(source, geometry, rows, memory_gb, Path(folder)) for rows in (16, *pieces)][1:]
+            slope, once = np.polyfit(pieces, seconds, 1)
+            per_slice.append(float(slope))
+            result |= {f"stream_s_{rows}_slices_{count}": s for rows, s in zip(pieces, seconds, strict=True)}
+            if count == views:
+                off = np.abs(np.asarray(seconds) - (once + slope * np.asarray(pieces))) / np.asarray(seconds)
+                result |= {"stream_s_per_slice": float(slope), "stream_s_once": float(once)}
+                result["stream_largest_part_off_the_line"] = float(off.max())
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    by_view = (per_slice[0] - per_slice[1]) / (views - views // 2)
     result["stream_memory_asked_gb"] = memory_gb
     result["stream_memory_taken_gb"] = (after - before) * 1024 / 1e9
-    result["stream_hours_2048_cubed"] = (second - first) / 32 * size / 3600
+    result[f"stream_hours_2048_cubed_{views}"] = per_slice[0] * 2048 / 3600
+    result["stream_hours_2048_cubed_2048"] = (per_slice[0] + by_view * (2048 - views)) * 2048 / 3600
     return result
+
+
+def _stream(source: h5py.Dataset, geometry: Geometry, rows: int, memory_gb: float, folder: Path) -> float:
+    """Return the seconds that so many slices take."""
+    start = time.perf_counter()
+    middle = 0.5 * (source.shape[1] - 1)
+    path = folder / "out.h5"
+    reconstruct_to_file(
+        source, geometry, path, voxel_nm=30.0, rows=(0, rows), middle=middle, memory_gb=memory_gb, overwrite=True
+    )
+    return time.perf_counter() - start
 
 
 def tomography_figures() -> Figures:
