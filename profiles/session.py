@@ -83,6 +83,12 @@ class Session:
 
         return open_xanes(key, data=self.data)
 
+    def open_xanes_series(self, key: str | int = -1, *, partial: bool = False) -> Any:
+        """Open the tomograms of a scan of energies; see `exitwave.profiles.storage.open_xanes_series`."""
+        from exitwave.profiles.storage import open_xanes_series
+
+        return open_xanes_series(key, data=self.data, partial=partial)
+
     def close(self) -> None:
         """Stop what the session started, last first."""
         self._closing.close()
@@ -247,6 +253,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "open_run": session.open_run,
         "open_tomogram": session.open_tomogram,
         "open_xanes": session.open_xanes,
+        "open_xanes_series": session.open_xanes_series,
         **{name: SimpleNamespace(**_bound(module, instrument)) for name, module in plan_groups(instrument).items()},
         **{stub.__name__: bind(stub, instrument) for stub in single_stubs(instrument)},
     }
