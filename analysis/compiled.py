@@ -8,6 +8,7 @@ once (live analysis and a user's session), and it compiles in a fraction of the 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,6 +19,7 @@ import numba
 __all__ = ["kernel", "n_threads", "over_blocks"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+_POOL = "exitwave-kernel"
 
 
 def kernel(function: F) -> F:
@@ -32,16 +34,17 @@ def n_threads() -> int:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads(), thread_name_prefix="exitwave-kernel")
+    return ThreadPoolExecutor(n_threads(), thread_name_prefix=_POOL)
 
 
 def over_blocks(work: Callable[[int, int], Any], length: int, block: int) -> None:
     """Call ``work(start, stop)`` for consecutive blocks of ``range(length)``, in threads if several.
 
-    The first exception raised by a block is raised here, after all blocks have ended.
+    Inside of such work it does its own in the same thread: all threads waiting for blocks that wait for a thread
+    would wait for ever. The first exception raised by a block is raised here, after all blocks have ended.
     """
     bounds = [(start, min(start + block, length)) for start in range(0, length, block)]
-    if len(bounds) < 2 or n_threads() < 2:
+    if len(bounds) < 2 or n_threads() < 2 or threading.current_thread().name.startswith(_POOL):
         for start, stop in bounds:
             work(start, stop)
         return
