@@ -84,7 +84,7 @@ def tilt_series(
     num_frames: int = 4,
     dwell_us: float = 5.0,
     track_field_nm: float | None = None,
-    track_size: int = 256,
+    track_size: int = 512,
     focus_span_nm: float = 60.0,
     focus_num: int = 13,
     first_step_deg: float = 0.5,
@@ -107,7 +107,8 @@ def tilt_series(
     track_field_nm : float, optional
         Field of the frame for tracking: the largest that the scan has without, 0 for no tracking.
     track_size : int
-        Its pixels along a side.
+        Its pixels along a side. They should resolve the lattice: one that is sampled too coarsely makes fringes that
+        move by themselves.
     focus_span_nm : float
         Range of the focus series at every tilt, 0 for none.
     focus_num : int
