@@ -82,22 +82,29 @@ def widths_figure(
     *,
     pixel_pm: float,
     title: str = "",
+    numbers: npt.ArrayLike | None = None,
 ) -> Path:
     """Write FWHM with error bars against the number of the column, one series per fit, and their mean.
+
+    `numbers` (n,) are those of the columns elsewhere, where these are a part of them.
 
     Raises
     ------
     ShapeError
-        Without fits, or not one name for each.
+        Without fits, or not one name for each fit, or not one number for each column.
     """
     if not fits or len(fits) != len(names):
         raise ShapeError(f"widths: {len(fits)} fits and {len(names)} names")
+    count = len(fits[0])
+    column = np.arange(1, count + 1) if numbers is None else np.asarray(numbers)
+    if any(column.shape != (len(fit),) for fit in fits):
+        raise ShapeError(f"widths: {column.size} numbers for {[len(fit) for fit in fits]} columns")
     figure = new_figure(6.4, 3.4)
     axes = figure.subplots()
     for k, (fit, name) in enumerate(zip(fits, names, strict=True)):
-        colour = (BLUE, RED, GREEN, GREY)[k % 4]
+        colour = (RED, BLUE, GREEN, GREY)[k % 4]
         good = fit.ok
-        number = np.arange(1, len(fit) + 1)[good] + 0.12 * (k - 0.5 * (len(fits) - 1))
+        number = column[good] + 0.12 * (k - 0.5 * (len(fits) - 1))
         width, se = pixel_pm * fit.fwhm[good], pixel_pm * fit.fwhm_se[good]
         words = f"{name}: {width.mean():.1f} ± {width.std(ddof=1) / len(width) ** 0.5:.1f} pm"
         axes.errorbar(number, width, yerr=se, fmt="o", ms=3, lw=0, elinewidth=0.7, color=colour, label=words)

@@ -51,7 +51,7 @@ def draw_pictures(
     verdict = f"FWHM(E1) - FWHM(E2) = {figures['window_difference_pm']:+.2f} ± {figures['window_se_pm']:.2f} pm"
     pictures.widths_figure(
         [_only(fit, scene.chosen) for fit in fits], (str(E1), str(E2)), out / f"{name}-widths.png",
-        title=f"{what}\n{verdict}", **size,
+        title=f"{what}\n{verdict}", numbers=np.flatnonzero(scene.chosen) + 1, **size,
     )  # fmt: skip
     return _overview(scene, groups, fits, kinds, specimen, figures, what, out / f"{name}.png")
 
@@ -79,16 +79,16 @@ def _overview(
 
     figure = new_figure(10.0, 7.6)
     grid = figure.add_gridspec(3, 2, height_ratios=(1.0, 0.62, 0.16))
+    number = np.flatnonzero(scene.chosen) + 1  # as in the tables and the other pictures
     for k, window in enumerate((E1, E2)):
         axes = figure.add_subplot(grid[0, k])
         draw_image(figure, axes, scene.maps[k], 1e-3 * scene.pixel_pm, "counts per pixel", None, "gray")
         axes.set_title(f"{window.name}: {window.low_kev:g} to {window.high_kev:g} keV", fontsize=9, loc="left")
-        for n, (y, x) in enumerate(scene.positions[scene.chosen], start=1):
-            colour = {0: RED, 1: BLUE}.get(int(groups[scene.chosen][n - 1]), GREY)
+        for n in number:
+            (y, x), colour = scene.positions[n - 1], {0: RED, 1: BLUE}.get(int(groups[n - 1]), GREY)
             mark = axes.text(x + 0.5, y + 0.5, str(n), color=colour, fontsize=4.5, ha="center", va="center")
             mark.set_path_effects([withStroke(linewidth=1.0, foreground="white")])
     axes = figure.add_subplot(grid[1, :])
-    number = np.arange(1, int(scene.chosen.sum()) + 1)
     names = specimen.names or ("columns",)
     for k, (fit, window) in enumerate(zip(fits, (E1, E2), strict=True)):
         for kind, species in enumerate(names):
@@ -101,7 +101,7 @@ def _overview(
             )  # fmt: skip
             axes.axhline(float(width.mean()), color=(RED, BLUE)[kind], lw=0.7, ls="-" if k == 0 else "--")
     tidy(axes, "column", "FWHM over a free pedestal (pm)")
-    axes.set_xlim(-1, 1.28 * number.size)
+    axes.set_xlim(number[0] - 2, number[-1] + 0.28 * number.size)
     legend(axes, "upper right")
     words = figure.add_subplot(grid[2, :])
     words.set_axis_off()

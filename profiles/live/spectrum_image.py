@@ -111,6 +111,17 @@ def _warm_up() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
+def _plain_ticks(axis: Any) -> None:
+    """Give a logarithmic axis plain numbers, as many as its range has room for."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high > 8.0 * low else (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _draw(
     image: LiveSpectrumImage,
     state: SpectrumImageState,
@@ -134,12 +145,14 @@ def _draw(
     axes.set_xlim(0.0, min(image.sums.axis.top_kev, 20.0))
     tidy(axes, "photon energy (keV)", "counts per channel")
     axes = figure.add_subplot(grid[1, len(shown) :])
-    events = np.array([number for number, _ in history], float)
+    events = 1e-6 * np.array([number for number, _ in history], float)
     for k in range(len(shown)):
         axes.plot(events, [errors[k] for _, errors in history], "o-", ms=3, lw=0.8, color=(RED, BLUE, GREY)[k])
     axes.set_xscale("log")
     axes.set_yscale("log")
-    tidy(axes, "photons", "standard error of a column's FWHM (pm)")
+    for axis in (axes.xaxis, axes.yaxis):
+        _plain_ticks(axis)
+    tidy(axes, "photons (millions)", "standard error of a column's FWHM (pm)")
     mode = f", simulated, mode: {image.about['mode']}" if "mode" in image.about else ""
     rates = f"{state.input_cps:.3g} /s in, {state.output_cps:.3g} /s out" if math.isfinite(state.input_cps) else ""
     figure.suptitle(

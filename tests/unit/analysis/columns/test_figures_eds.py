@@ -34,5 +34,7 @@ def test_figures(scene: Callable[..., Any], tmp_path: Path) -> None:
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
+    with pytest.raises(ShapeError, match="3 numbers"):
+        widths_figure(fits, ["E1", "E2"], tmp_path / "x.png", pixel_pm=10, numbers=[1, 2, 3])
     with pytest.raises(ShapeError, match="2 fits and 1 names"):
         widths_figure(fits, ["E1"], tmp_path / "x.png", pixel_pm=10)
