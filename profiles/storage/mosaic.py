@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exitwave.analysis import correction
 from exitwave.analysis.io import Frames
-from exitwave.analysis.stitching import stitch_tiles
+from exitwave.analysis.stitching import TilePlaces, register_tiles, stitch_tiles
 from exitwave.profiles.storage.history import find_run, runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
 from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, open_tomogram
@@ -35,7 +35,7 @@ class Mosaic:
     def __init__(self, tiles: list[Tomogram]) -> None:
         self.tiles = tiles
         about = [tile.start["mosaic"] for tile in tiles]
-        self.places_px = [(int(one["y_px"]), int(one["x_px"])) for one in about]
+        self.places_px: list[tuple[float, float]] = [(int(one["y_px"]), int(one["x_px"])) for one in about]
         common = set(tiles[0].index.tolist())
         for tile in tiles[1:]:
             common &= set(tile.index.tolist())
@@ -58,6 +58,10 @@ class Mosaic:
         NoTomogramError
             A tile has no flats or no darks.
         """
+        return stitch_tiles(self._pictures(k), self.places_px)
+
+    def _pictures(self, k: int) -> list[NDArray[np.float32]]:
+        """Return projection `k` of each tile, flat corrected."""
         if not self._correct:
             self._correct = [_flat_field(tile) for tile in self.tiles]
         angle = int(self.indices[k])
@@ -65,7 +69,28 @@ class Mosaic:
         for tile, rows, correct in zip(self.tiles, self._rows, self._correct, strict=True):
             frames: Any = tile.frames
             pictures.append(correct(frames[rows[angle]]))
-        return stitch_tiles(pictures, self.places_px)
+        return pictures
+
+    def register(self, num: int = 8) -> TilePlaces:
+        """Find where the tiles stand beside each other, by what they both show, and stitch by that from now on.
+
+        Parameters
+        ----------
+        num : int
+            So many projections, spread over all, are registered; a tile has one place for all of them.
+
+        Raises
+        ------
+        FitError
+            Some tile shows nothing that another one shows.
+        NoTomogramError
+        """
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(num, len(self))).astype(int))
+        pictures = [self._pictures(int(k)) for k in chosen]
+        stacks = [np.stack([one[n] for one in pictures]) for n in range(len(self.tiles))]
+        found = register_tiles(stacks, self.places_px)
+        self.places_px = found.places_px
+        return found
 
     def close(self) -> None:
         """Let go of the files."""
