@@ -104,3 +104,32 @@ def test_what_cannot_be_correlated_is_refused() -> None:
     for mask in ("none", "cylinder"):
         with pytest.raises(OutOfRangeError, match="not finite"):
             fourier_shell_correlation(good, bad, 1.0, mask=mask)
+
+
+@pytest.mark.parametrize("mask", ["none", "cylinder"])
+def test_units_and_levels_do_not_matter(mask: str, rng: np.random.Generator) -> None:
+    """Both volumes go through one transform: one of a thousandth of the other's size must keep its digits."""
+    first, second, _ = halves((48, 48, 48), rng)
+    found = fourier_shell_correlation(first, second, VOXEL, mask=mask)
+    scaled = fourier_shell_correlation(1e3 * first + 7e3, 1e-3 * second - 2.0, VOXEL, mask=mask)
+    np.testing.assert_allclose(scaled.correlation, found.correlation, atol=2e-4)
+
+
+@pytest.mark.parametrize("shape", [(20, 31, 24), (17, 16, 33)])
+def test_shells_are_those_of_the_full_transform(shape: tuple[int, int, int], rng: np.random.Generator) -> None:
+    first = rng.normal(size=shape)
+    second = first + rng.normal(size=shape)
+    found = fourier_shell_correlation(first, second, VOXEL, mask="none")
+    a, b = np.fft.fftn(first), np.fft.fftn(second)
+    f = [np.fft.fftfreq(n) for n in shape]
+    distance = np.sqrt(f[0][:, None, None] ** 2 + f[1][None, :, None] ** 2 + f[2][None, None, :] ** 2)
+    shells = min(shape) // 2
+    index = (distance * 2.0 * shells).astype(int).ravel()
+    a[0, 0, 0] = b[0, 0, 0] = 0.0
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(index, values.ravel())[:shells]
+
+    expected = total((a * b.conj()).real) / np.sqrt(total(np.abs(a) ** 2) * total(np.abs(b) ** 2))
+    np.testing.assert_allclose(found.correlation, expected, atol=1e-5)
+    np.testing.assert_allclose(found.frequency_per_um, total(distance) / total(np.ones(shape)) / VOXEL * 1e3, rtol=1e-9)
