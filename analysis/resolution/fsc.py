@@ -6,6 +6,7 @@ thresholds as those of the rings in `frc`; M. van Heel and M. Schatz, J. Struct.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -81,28 +82,34 @@ def _shell_sums(pair: tuple[Volume, Volume], w: Volume | None, means: tuple[floa
     planes = np.empty((nr, nz, nx), np.complex64)
 
     def flat(start: int, stop: int) -> None:
-        part = planes[start:stop]
-        if w is None:
-            load_pair(a[start:stop], b[start:stop], levels, scale, part)
-        else:
-            load_pair_weighted(a[start:stop], b[start:stop], w[start:stop], levels, scale, part)
-        done = fft.fft2(part, axes=(1, 2), overwrite_x=True)
-        if not np.may_share_memory(done, part):
-            part[...] = done
+        for k in range(start, stop):  # a plane fits into the second-level cache, two do not
+            part = planes[k : k + 1]
+            if w is None:
+                load_pair(a[k : k + 1], b[k : k + 1], levels, scale, part)
+            else:
+                load_pair_weighted(a[k : k + 1], b[k : k + 1], w[k : k + 1], levels, scale, part)
+            done = fft.fft2(part, axes=(1, 2), overwrite_x=True)
+            if not np.may_share_memory(done, part):
+                part[...] = done
 
-    over_blocks(flat, nr, 1)
+    over_blocks(flat, nr, 8)
     sums = np.zeros((fz.size, shells, 5))
 
     def upright(start: int, stop: int) -> None:
+        spare = np.empty(2 * nr * nx, np.complex64)
         for k in range(start, stop):
             across = np.sqrt(max(NYQUIST**2 - fz[k] ** 2, 0.0))
             m = int(np.searchsorted(fx, across, side="right"))
-            rows = [k] if (nz - k) % nz == k else [k, nz - k]
-            columns = [slice(0, nx)] if 2 * m - 1 >= nx else [slice(0, m), slice(nx - m + 1, nx)]
-            z = fft.fft(np.concatenate([planes[:, rows, cut] for cut in columns], axis=2), axis=0, overwrite_x=True)
+            pair = (k,) if (nz - k) % nz == k else (k, nz - k)
+            shape = (nr, len(pair), min(2 * m - 1, nx))
+            work = spare[: math.prod(shape)].reshape(shape)
+            for n, row in enumerate(pair):
+                work[:, n, :m] = planes[:, row, :m]
+                work[:, n, m:] = planes[:, row, nx + m - shape[2] :]
+            z = np.asarray(fft.fft(work, axis=0, overwrite_x=True), np.complex64)
             if k == 0:
                 z[0, 0, 0] = 0.0  # the means
-            add_shells(z[:, 0], z[:, -1], fr, fz[k], fx[:m], len(rows) == 2, sums[k])
+            add_shells(z[:, 0], z[:, -1], fr, fz[k], fx[:m], len(pair) == 2, sums[k])
 
     over_blocks(upright, fz.size, 4)
     total = sums.sum(axis=0).T
