@@ -23,6 +23,8 @@ __all__ = ["ShellCorrelation", "cosine_mask", "fourier_shell_correlation"]
 
 Array = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
+_SAMPLES = 5
+"""Planes, about, that tell level and size of a volume well enough to keep its digits."""
 MASKS = ("cylinder", "sphere", "none")
 
 
@@ -117,9 +119,14 @@ def _shell_sums(pair: tuple[Volume, Volume], w: Volume | None, means: tuple[floa
     return np.stack([0.5 * total[0], 0.5 * (sum_ + difference), 0.5 * (sum_ - difference), total[3], total[4]])
 
 
+def _level(volume: Volume) -> float:
+    """Return the mean of some planes."""
+    return float(volume[:: max(1, len(volume) // _SAMPLES)].mean(dtype=np.float64))
+
+
 def _size(volume: Volume, mean: float) -> float:
     """Return the rms of some planes about a mean, 1 where that is nothing."""
-    some = volume[:: max(1, len(volume) // 16)] - np.float32(mean)
+    some = volume[:: max(1, len(volume) // _SAMPLES)] - np.float32(mean)
     return float(np.sqrt(np.mean(np.square(some), dtype=np.float64))) or 1.0
 
 
@@ -189,7 +196,7 @@ def fourier_shell_correlation(
     w = _weights(mask, edge, shape)
     share = 1.0  # of the coefficients that are independent
     if w is None:
-        means = (float(a[:: max(1, len(a) // 16)].mean()), float(b[:: max(1, len(b) // 16)].mean()))
+        means = (_level(a), _level(b))
     else:
         s1, s2, s4, sa, sb = _sums_under(a, b, w)
         if s1 <= 0.0:
