@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import interpolate
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
 from exitwave.analysis.xanes import _mixture_kernels as kernels
@@ -195,7 +196,8 @@ class LinearCombination:
         shares = np.linspace(-0.5, 1.5, 201)
         e = self.energies_ev[self.used]
         fine = np.arange(e[0], e[-1], 0.02)
-        pure = [np.interp(fine, e, self.design[:, i]) for i in range(2)]
+        # straight lines between the energies would cut the corners of the foot, and put the edge too low
+        pure = [interpolate.PchipInterpolator(e, self.design[:, i])(fine) for i in range(2)]
         edges = np.empty(len(shares))
         for i, share in enumerate(shares):
             curve = share * pure[0] + (1.0 - share) * pure[1] - level
