@@ -46,7 +46,8 @@ class TiledRun:
             stream.seq_num = table["seq_num"].tolist()
             for key in data_keys:
                 if key in table.columns:
-                    stream.columns[key] = [None if v != v else v for v in table[key].tolist()]
+                    known = table[key].notna()
+                    stream.columns[key] = [v if k else None for v, k in zip(table[key].tolist(), known, strict=True)]
             for key in without_elements(data_keys) & stream.columns.keys():
                 # as `sink` wrote them: text, or nothing
                 stream.columns[key] = [json.loads(v) if v else [] for v in stream.columns[key]]
