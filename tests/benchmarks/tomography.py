@@ -209,13 +209,12 @@ def _memory(size: int = 2048, views: int = 900, memory_gb: float = 2.0) -> Figur
 
     The source is a sparse file of all the projections, of which only the rows of the pieces are read. A straight line
     through the seconds gives what a slice costs, and what is spent once; how far the pieces are off it says whether
-    cost is linear. Half the projections tell which part of it grows with them, and so what 2048 of them take.
+    cost is linear. Then the same, shorter, with as many projections as columns.
     """
     result: Figures = {}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    per_slice = []
     with tempfile.TemporaryDirectory() as folder:
-        for count, pieces in ((views, (16, 32, 64, 128)), (views // 2, (16, 64))):
+        for count, pieces in ((views, (16, 32, 64, 128)), (size, (16, 64))):
             angles = np.linspace(0.0, 180.0, count, endpoint=False)
             geometry = Geometry(angles, size, 0.5 * (size - 1))
             with h5py.File(Path(folder) / f"{count}.h5", "w") as file:
@@ -223,18 +222,15 @@ def _memory(size: int = 2048, views: int = 900, memory_gb: float = 2.0) -> Figur
                 source = file.create_dataset("p", (count, size, size), np.float32)
                 seconds = [_stream(source, geometry, rows, memory_gb, Path(folder)) for rows in (16, *pieces)][1:]
             slope, once = np.polyfit(pieces, seconds, 1)
-            per_slice.append(float(slope))
+            result[f"stream_hours_{size}_cubed_{count}"] = float(slope) * size / 3600
             result |= {f"stream_s_{rows}_slices_{count}": s for rows, s in zip(pieces, seconds, strict=True)}
             if count == views:
                 off = np.abs(np.asarray(seconds) - (once + slope * np.asarray(pieces))) / np.asarray(seconds)
                 result |= {"stream_s_per_slice": float(slope), "stream_s_once": float(once)}
                 result["stream_largest_part_off_the_line"] = float(off.max())
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    by_view = (per_slice[0] - per_slice[1]) / (views - views // 2)
     result["stream_memory_asked_gb"] = memory_gb
     result["stream_memory_taken_gb"] = (after - before) * 1024 / 1e9
-    result[f"stream_hours_2048_cubed_{views}"] = per_slice[0] * 2048 / 3600
-    result["stream_hours_2048_cubed_2048"] = (per_slice[0] + by_view * (2048 - views)) * 2048 / 3600
     return result
 
 
