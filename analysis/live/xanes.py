@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exitwave.analysis.binning import block_mean
 from exitwave.analysis.errors import AnalysisError
 from exitwave.analysis.live.router import LiveRouter
 from exitwave.analysis.xanes import Normalisation, StackOperator, edge_map
@@ -121,7 +122,7 @@ class LiveXanes(LiveRouter):
             return
         self._binning = max(1, -(-int(np.shape(frames)[-1]) // self._max_width))
         for frame in frames:
-            small = _binned(frame, self._binning)
+            small = block_mean(frame, (self._binning, self._binning))
             if stream == "dark":
                 self._dark_sum = small.astype(np.float64) if self._dark_sum is None else self._dark_sum + small
                 self._darks += 1
@@ -207,11 +208,3 @@ class LiveXanes(LiveRouter):
 
 def _rows(first: Any, number: Any) -> range:
     return range(int(first), int(first) + max(0, int(number)))
-
-
-def _binned(frame: npt.NDArray[Any], binning: int) -> Image:
-    if binning == 1:
-        return np.asarray(frame, np.float32)
-    rows, columns = (n // binning * binning for n in frame.shape)
-    cut = frame[:rows, :columns].reshape(rows // binning, binning, columns // binning, binning)
-    return np.asarray(cut.mean(axis=(1, 3), dtype=np.float32), np.float32)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from exitwave.analysis.binning import block_mean
 from exitwave.analysis.errors import OutOfRangeError, ShapeError
 from exitwave.analysis.tomography import Geometry, Reconstruction, align_projections
 from exitwave.analysis.xanes.registration import Registration
@@ -198,11 +199,9 @@ def _mean_over_energies(source: ProjectionsByEnergy, operators: list[StackOperat
 
 
 def _binned(images: Iterator[Image], count: int, shape: tuple[int, int], factor: int) -> Image:
-    rows, columns = (n // factor for n in shape)
-    out = np.empty((count, rows, columns), np.float32)
+    out = np.empty((count, shape[0] // factor, shape[1] // factor), np.float32)
     for j, image in enumerate(images):
-        cut = image[: rows * factor, : columns * factor]
-        out[j] = cut if factor == 1 else cut.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
+        out[j] = block_mean(image, (factor, factor))
     return out
 
 

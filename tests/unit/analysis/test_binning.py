@@ -17,9 +17,9 @@ from exitwave.analysis.errors import ShapeError
     extra=st.integers(0, 3),
     kind=st.sampled_from([np.uint8, np.uint16, np.float32, np.float64, np.int64]),
 )
-def test_equals_the_means_of_numpy(factors: list[int], extra: int, kind: type) -> None:
+def test_equals_the_means_of_numpy(factors: list[int], extra: int, kind: type[np.generic]) -> None:
     shape = tuple(3 * factor + min(extra, factor - 1) for factor in factors)
-    data = np.random.default_rng(5).integers(0, 200, shape).astype(kind)
+    data: np.ndarray = np.random.default_rng(5).integers(0, 200, shape).astype(kind)
     cut = data[tuple(slice(0, 3 * factor) for factor in factors)]
     split = cut.reshape([n for factor in factors for n in (3, factor)])
     expected = split.mean(axis=tuple(range(1, 2 * len(factors), 2)))

@@ -30,7 +30,7 @@ def _maps(aberrations_nm: dict[str, float]) -> np.ndarray:
         ),
         crystal("SrTiO3"),
     )  # fmt: skip
-    places = 1e-3 * PIXEL_PM * (np.arange(SIDE) - 0.5 * (SIDE - 1))
+    places = np.asarray(1e-3 * PIXEL_PM * (np.arange(SIDE) - 0.5 * (SIDE - 1)), np.float64)
     which = [field.names.index(name) for name in ("brems 3.53-4.29", "brems 5.24-6")]
     out, wx, wy = np.empty(field.maps.shape[2]), np.empty(4), np.empty(4)
     maps = np.empty((2, SIDE, SIDE))
@@ -51,7 +51,7 @@ def _scene(maps: np.ndarray) -> Scene:
     inside = ((every > 2.0) & (every < SIDE - 3.0)).all(axis=1)
     positions = every[inside]
     lattice = fit_lattice(positions)
-    chosen = (np.abs(positions - middle) < 0.35 * SIDE).all(axis=1)
+    chosen = np.asarray((np.abs(positions - middle) < 0.35 * SIDE).all(axis=1), bool)
     return Scene(
         maps, np.ones((SIDE, SIDE)), np.zeros_like(maps), PIXEL_PM, positions, lattice,
         minor_sites(lattice, positions, (SIDE, SIDE), centred=True), chosen,

@@ -209,7 +209,9 @@ def test_the_mean_of_a_region_is_as_uncertain_as_repeated_noise_says() -> None:
     operator = StackOperator(np.array([1.02, 1.0, 0.98]), np.array([[0.3, 0.4], [0.5, 0.5], [0.0, 0.2]]), (23.5, 27.5))
     region = np.hypot(np.arange(48)[:, None] - 22.0, np.arange(56)[None, :] - 25.0) < 9.0
     even = np.full(shape, 0.04, np.float32)
-    variance = np.stack([operator.resample(k, even, even)[1] for k in range(3)])
+    variance = np.empty((3, *shape), np.float32)
+    for k in range(3):
+        variance[k] = operator.resample(k, even, even)[1]
     means = []
     for _ in range(400):
         noise = rng.normal(0.0, 0.2, (3, *shape)).astype(np.float32)
