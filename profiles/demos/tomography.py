@@ -170,22 +170,12 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
     from exitwave.analysis.resolution import fourier_shell_correlation
     from exitwave.analysis.tomography import Geometry, reconstruct, reconstruct_to_file
     from exitwave.analysis.tomography.alignment import align_projections
-    from exitwave.analysis.tomography.attenuation import line_integrals
     from exitwave.analysis.tomography.pairs import axis_from_pairs
     from exitwave.analysis.tomography.stripes import remove_all_stripes
 
     times, voxel_nm = stage.times, float(tomogram.pixel_nm or 0.0)
     with times.phase("correction"):
-        series = tomogram.to_series()
-        projections = line_integrals(
-            series.frames,
-            series.flats,
-            series.darks,
-            times_s=tomogram.times_s,
-            flat_times_s=tomogram.flat_times_s,
-            intensity=tomogram.beam_intensity,
-            flat_intensity=tomogram.flat_intensity,
-        )
+        projections = tomogram.line_integrals()
         # where there is nothing the logarithm is zero: what is left of the beam's changes
         projections -= np.median(projections[:, :, :24], axis=(1, 2))[:, None, None]
     with times.phase("stripes"):

@@ -160,6 +160,29 @@ class Tomogram:
         """How far the sample rose in a turn; 0 unless helical."""
         return float(self.start["tomography"].get("pitch_um_per_turn", 0.0))
 
+    def line_integrals(self) -> NDArray[np.float32]:
+        """Return -ln of the transmission (n, row, column), float32, each frame by the flats and the beam of its time.
+
+        Raises
+        ------
+        NoTomogramError
+            There is no usable frame.
+        FileFormatError
+            There are no flats or no darks.
+        """
+        from exitwave.analysis.tomography.attenuation import line_integrals
+
+        series = self.to_series()
+        return line_integrals(
+            series.frames,
+            series.flats,
+            series.darks,
+            times_s=self.times_s,
+            flat_times_s=self.flat_times_s,
+            intensity=self.beam_intensity,
+            flat_intensity=self.flat_intensity,
+        )
+
     def to_series(self) -> Series:
         """Return what the writers of `exitwave.analysis.io` take.
 

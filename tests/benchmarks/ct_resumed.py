@@ -52,18 +52,9 @@ def _killed(prefix: str, data: Any, folder: Path) -> str:
 def _volume(tomogram: Any) -> np.ndarray:
     """Correct, align and reconstruct, all three in one way."""
     from exitwave.analysis.tomography import Geometry, align_projections, centre_from_mass, reconstruct
-    from exitwave.analysis.tomography.attenuation import line_integrals
 
     order = np.argsort(tomogram.angles_deg)
-    projections = line_integrals(
-        tomogram.frames,
-        tomogram.flats,
-        tomogram.darks,
-        times_s=tomogram.times_s,
-        flat_times_s=tomogram.flat_times_s,
-        intensity=tomogram.beam_intensity,
-        flat_intensity=tomogram.flat_intensity,
-    )[order]
+    projections = tomogram.line_integrals()[order]
     angles = tomogram.angles_deg[order]
     projections -= np.median(projections[:, :, :12], axis=(1, 2))[:, None, None]
     centre = centre_from_mass(projections, angles).centre
