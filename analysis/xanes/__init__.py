@@ -8,6 +8,7 @@ rows, from data sets in files.
 """
 
 from exitwave.analysis.xanes.align import Alignment, align, fit_drift
+from exitwave.analysis.xanes.bounds import information_bound
 from exitwave.analysis.xanes.decompose import (
     Clusters,
     Components,
@@ -84,6 +85,7 @@ __all__ = [
     "edge_map",
     "find_e0",
     "fit_drift",
+    "information_bound",
     "k_edge_subtraction",
     "magnification_scales",
     "mass_absorption_cm2_g",

@@ -18,6 +18,7 @@ from scipy import interpolate
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
 from exitwave.analysis.xanes import _mixture_kernels as kernels
 from exitwave.analysis.xanes.blocks import check_stack, for_pixels
+from exitwave.analysis.xanes.bounds import information_bound
 from exitwave.analysis.xanes.energies import check_energies
 from exitwave.analysis.xanes.normalise import bands
 
@@ -191,6 +192,49 @@ class LinearCombination:
         FitError
             When a mixture does not cross the level.
         """
+        shares, edges = self._edges(level)
+        energy = np.interp(fit.fractions[0], shares, edges, left=np.nan, right=np.nan)
+        rate = np.interp(fit.fractions[0], shares, np.gradient(edges, shares), left=np.nan, right=np.nan)
+        return energy, np.abs(rate) * fit.fractions_sd[0]
+
+    def edge_bound(
+        self, share: npt.ArrayLike, step: npt.ArrayLike, variance: npt.ArrayLike, *, level: float = 0.5
+    ) -> Image:
+        """Return the Cramer-Rao bound (...) of that energy, eV, float32: from expected counts, and no fit.
+
+        Parameters
+        ----------
+        share : number or (...)
+            Of the first standard, expected.
+        step : number or (...)
+            Edge step, optical depth.
+        variance : (n, ...)
+            Expected variances of the optical depths at all energies of the scan.
+
+        Raises
+        ------
+        ShapeError, FitError
+        """
+        v = np.asarray(variance, np.float64)
+        shape = check_stack(v, len(self.energies_ev))
+        shares, edges = self._edges(level)
+        part_of = np.broadcast_to(np.asarray(share, np.float64), shape).reshape(-1)
+        height = np.broadcast_to(np.asarray(step, np.float64), shape).reshape(-1)
+        first, second = self.design[:, :1], self.design[:, 1:2]
+
+        def derivatives(part: slice) -> list[Array]:
+            one = np.where(height[part] > 0, height[part], np.nan)
+            columns = [one * (first - second)]
+            if not self.sum_to_one:
+                columns.append(part_of[part] * first + (1.0 - part_of[part]) * second)
+            lines = self.design[:, 2:].T
+            return [*columns, *(np.broadcast_to(line[:, None], columns[0].shape) for line in lines)]
+
+        rate = np.interp(part_of, shares, np.gradient(edges, shares), left=np.nan, right=np.nan).reshape(shape)
+        return np.asarray(np.abs(rate) * information_bound(derivatives, v[self.used]), np.float32)
+
+    def _edges(self, level: float) -> tuple[Array, Array]:
+        """Return shares of the first of two standards, and where their mixtures cross the level, eV."""
         if len(self.names) != 2:
             raise ShapeError(f"edge energy of a mixture: {len(self.names)} standards, must be 2")
         shares = np.linspace(-0.5, 1.5, 201)
@@ -206,6 +250,4 @@ class LinearCombination:
                 raise FitError(f"edge energy of a mixture: {share:g} of {self.names[0]} does not cross {level:g}")
             j = int(below[-1])
             edges[i] = fine[j] - curve[j] * (fine[j + 1] - fine[j]) / (curve[j + 1] - curve[j])
-        energy = np.interp(fit.fractions[0], shares, edges, left=np.nan, right=np.nan)
-        rate = np.interp(fit.fractions[0], shares, np.gradient(edges, shares), left=np.nan, right=np.nan)
-        return energy, np.abs(rate) * fit.fractions_sd[0]
+        return shares, edges

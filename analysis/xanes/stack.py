@@ -251,6 +251,7 @@ def optical_depth(
     photons_per_count: float = 1.0,
     read_noise_counts: float = 0.0,
     debias: bool = True,
+    averaged: tuple[int, int] = (1, 1),
 ) -> tuple[Image, Image]:
     """Return the optical depth ln(flat / frame) of the averaged frames of one energy, and its variance.
 
@@ -266,6 +267,8 @@ def optical_depth(
     debias : bool
         Take out the half variance by which the mean of a logarithm lies off the logarithm of the mean:
         0.5 % of an optical depth of one at a hundred photons, and more above the edge than below.
+    averaged : (frames, flats)
+        Of how many frames and flats the images are means already.
 
     Returns
     -------
@@ -278,6 +281,9 @@ def optical_depth(
     """
     raw, m = _mean(frames)
     flat, mf = _mean(flats)
+    if min(averaged) < 1:
+        raise OutOfRangeError(f"averaged: {averaged[0]} frames and {averaged[1]} flats; must be >= 1")
+    m, mf = m * averaged[0], mf * averaged[1]
     dark2 = np.ascontiguousarray(np.broadcast_to(np.asarray(dark, np.float32), flat.shape))
     if raw.shape != flat.shape:
         raise ShapeError(f"optical depth: frames {raw.shape} and flats {flat.shape} differ")

@@ -19,6 +19,7 @@ from scipy import interpolate
 from exitwave.analysis.errors import OutOfRangeError, ShapeError
 from exitwave.analysis.xanes import _template_kernels as kernels
 from exitwave.analysis.xanes.blocks import check_stack, for_pixels
+from exitwave.analysis.xanes.bounds import information_bound
 from exitwave.analysis.xanes.energies import check_energies
 
 __all__ = ["ShiftMap", "TemplateShift", "edge_bound"]
@@ -176,20 +177,11 @@ def edge_bound(
     shape = check_stack(v, len(template.energies_ev))
     height = np.broadcast_to(np.asarray(step, np.float64), shape).reshape(-1)
     shift = np.broadcast_to(np.asarray(shift_ev, np.float64), shape).reshape(-1)
-    weight = 1.0 / v.reshape(len(v), -1)
     offset = (template.energies_ev - template.energies_ev.mean()) / 100.0
-    bound = np.empty(height.size, np.float32)
-    for start in range(0, height.size, 16384):
-        part = slice(start, start + 16384)
+
+    def derivatives(part: slice) -> list[Array]:
         value, slope = template.model(shift[part])
-        columns = [height[part] * slope, value]
-        columns += [np.broadcast_to((offset**k)[:, None], value.shape) for k in range(template.lines)]
-        jacobian = np.stack(columns)
-        fisher = np.einsum("inp,np,jnp->pij", jacobian, weight[:, part], jacobian, optimize=True)
-        known = np.isfinite(fisher).all(axis=(1, 2)) & (height[part] > 0)
-        inverse = np.full(len(fisher), np.nan)
-        unit = np.zeros((int(known.sum()), len(columns), 1))
-        unit[:, 0] = 1.0
-        inverse[known] = np.linalg.solve(fisher[known], unit)[:, 0, 0]
-        bound[part] = np.sqrt(inverse)
-    return bound.reshape(shape)
+        lines = [np.broadcast_to((offset**k)[:, None], value.shape) for k in range(template.lines)]
+        return [np.where(height[part] > 0, height[part], np.nan) * slope, value, *lines]
+
+    return information_bound(derivatives, v)
