@@ -12,6 +12,7 @@ __all__ = [
     "FocusRangeError",
     "FrameTimeoutError",
     "OutOfRangeError",
+    "ScratchSpaceError",
     "ShapeError",
     "require_positive",
     "require_within",
@@ -48,6 +49,10 @@ class FocusRangeError(FitError):
 
 class FileFormatError(AnalysisError):
     """A file is not what its name or the caller says it is."""
+
+
+class ScratchSpaceError(AnalysisError, OSError):
+    """The disk has no room for what has to lie there while it is worked on."""
 
 
 class FrameTimeoutError(AnalysisError, TimeoutError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["RunProgress", "progress_bar"]
+__all__ = ["RunProgress", "progress_bar", "step_bar"]
 
 
 class RunProgress:
@@ -71,3 +71,22 @@ def progress_bar() -> Iterator[Progress]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield progress
+
+
+@contextlib.contextmanager
+def step_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each step of a work that says (what, how much of it, out of how much)."""
+    with progress_bar() as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            for name, task in tasks.items():
+                if name != what and not progress.tasks[task].finished:
+                    progress.update(task, completed=progress.tasks[task].total)
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield tell
+        for task in progress.tasks:
+            progress.update(task.id, completed=task.total)

@@ -9,8 +9,10 @@ from exitwave.analysis.tomography.centre import (
 )
 from exitwave.analysis.tomography.fiducials import FiducialSolution, find_beads, solve_fiducials, track_fiducials
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
+from exitwave.analysis.tomography.helical import HelicalReconstruction, helical_rows
 from exitwave.analysis.tomography.pairs import AxisEstimate, CentreEstimate, axis_from_pairs
 from exitwave.analysis.tomography.phase import DepthOfFocusWarning, depth_of_focus_warning, paganin
+from exitwave.analysis.tomography.pipeline import AxisFound, Light, Recipe, Result, find_axis, reconstruct_series
 from exitwave.analysis.tomography.projector import backproject, project
 from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct
 from exitwave.analysis.tomography.segmentation import (
@@ -41,13 +43,18 @@ __all__ = [
     "METHODS",
     "Alignment",
     "AxisEstimate",
+    "AxisFound",
     "CentreEstimate",
     "DepthOfFocusWarning",
     "FiducialSolution",
     "Fraction",
     "Geometry",
+    "HelicalReconstruction",
     "Label",
+    "Light",
+    "Recipe",
     "Reconstruction",
+    "Result",
     "Shell",
     "align_by_mass",
     "align_projections",
@@ -61,11 +68,14 @@ __all__ = [
     "compare_labels",
     "depth_of_focus_warning",
     "envelope",
+    "find_axis",
     "find_beads",
+    "helical_rows",
     "material_level",
     "paganin",
     "project",
     "reconstruct",
+    "reconstruct_series",
     "reconstruct_to_file",
     "remove_all_stripes",
     "remove_dead_stripes",

@@ -40,8 +40,8 @@ class FlatGroups:
     times_s : float64 (groups,)
     means : list of float32 (y, x)
         Dark subtracted.
-    intensity : float
-        Mean beam intensity of the flats, 1 without any.
+    intensity : float or None
+        Mean beam intensity of the flats; None where nobody read it.
     """
 
     def __init__(
@@ -57,10 +57,11 @@ class FlatGroups:
         if times.shape != (n,):
             raise ShapeError(f"flats: {n} frames, but times of shape {times.shape}")
         relative = np.ones(n)
-        self.intensity = 1.0
-        if intensity is not None and np.isfinite(intensity).all() and np.min(intensity) > 0.0:
-            self.intensity = float(np.mean(intensity))
-            relative = np.asarray(intensity, np.float64) / self.intensity
+        self.intensity: float | None = None
+        known = _known(intensity, n)
+        if known is not None:
+            self.intensity = float(np.mean(known))
+            relative = known / self.intensity
         self.means: list[Floats] = []
         centres = []
         for group in _groups(times, between_s, split=times_s is not None):
@@ -91,6 +92,22 @@ def _groups(times: Doubles, between_s: Doubles | None, *, split: bool) -> list[n
     return list(np.split(order, np.flatnonzero(apart) + 1))
 
 
+def _known(intensity: Doubles | None, n: int) -> Doubles | None:
+    """Return the beam at each of `n` frames, gaps filled from their neighbours; None if nobody read it at all.
+
+    One frame whose reading is missing must not leave the others without theirs.
+    """
+    if intensity is None or n == 0:
+        return None
+    beam = np.asarray(intensity, np.float64)
+    if beam.shape != (n,):
+        raise ShapeError(f"intensity: shape {beam.shape}, expected ({n},) as there are frames")
+    good = np.isfinite(beam) & (beam > 0.0)
+    if not good.any():
+        return None
+    return np.interp(np.arange(n), np.flatnonzero(good), beam[good])
+
+
 def line_integrals(
     frames: Frames | Sequence[npt.NDArray[Any]],
     flats: Frames | Sequence[npt.NDArray[Any]] | None,
@@ -114,7 +131,8 @@ def line_integrals(
     times_s, flat_times_s : float64 (n,), (flats,), optional
         When they were taken: flats before and after (or in between) are then weighted by time.
     intensity, flat_intensity : float64 (n,), (flats,), optional
-        Beam intensity at each; NaN where nobody knows, which leaves intensities out.
+        Beam intensity at each; where it is NaN or not positive it is taken between its neighbours'. Without any
+        reading of either, intensities are left out.
     zinger_sigma : float, optional
         Direct hits so many standard deviations above their neighbourhood are replaced; None leaves them.
     out : float32 (n, row, col), optional
@@ -135,11 +153,10 @@ def line_integrals(
     groups = FlatGroups(flats, dark, flat_times_s, flat_intensity, times_s)
     n = len(frames)
     result = np.empty((n, *dark.shape), np.float32) if out is None else out
-    beam = np.ones(n)
-    if intensity is not None and np.isfinite(intensity).all() and groups.intensity != 1.0:
-        beam = np.asarray(intensity, np.float64) / groups.intensity
-    elif times_s is not None and len(times_s) != n:
+    if times_s is not None and len(times_s) != n:
         raise ShapeError(f"frames: {n} of them, but {len(times_s)} times")
+    known = _known(intensity, n)
+    beam = np.ones(n) if known is None or groups.intensity is None else known / groups.intensity
     correct: FlatField | None = None
     used: Floats | None = None
     for k, raw in enumerate(frames):

@@ -43,6 +43,7 @@ class StreamRows:
     angles_deg: NDArray[np.float64]
     times_s: NDArray[np.float64]
     ring_ma: NDArray[np.float64]
+    heights_um: NDArray[np.float64]
 
     @property
     def num(self) -> int:
@@ -93,7 +94,7 @@ def stream_rows(run: RunReader, stream_name: str) -> StreamRows:
     empty = np.empty(0)
     camera = str(run.start.get("camera", ""))
     if stream_name not in run.streams:
-        return StreamRows(run, (), empty, empty, empty)
+        return StreamRows(run, (), empty, empty, empty, empty)
     stream = run.stream(stream_name)
     blocks = tuple(stream.blocks.get(camera, ()))
     num = sum(block.rows for block in blocks)
@@ -104,6 +105,7 @@ def stream_rows(run: RunReader, stream_name: str) -> StreamRows:
         _column(stream.blocks.get(f"{camera}_theta", ()), num),
         times_s,
         _column(stream.blocks.get(f"{camera}_ring_current", ()), num),
+        _column(stream.blocks.get(f"{camera}_sample_y", ()), num),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from exitwave.profiles.storage.paths import DataFolder, data_folder
 from exitwave.profiles.storage.reader import RunReader, open_run
 
 if TYPE_CHECKING:
+    from exitwave.analysis.tomography import Light, Recipe, Result
     from exitwave.plans.instrument import Progress
 
 __all__ = ["ExcludedFrame", "NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"]
@@ -67,6 +69,8 @@ class Tomogram:
         Frames that were taken and are left out.
     times_s, flat_times_s : float64 arrays (n,), (flats,)
         Start of each exposure, s since 1970.
+    heights_um : float64 array (n,)
+        Readback of the sample's height at mid-exposure; NaN where nobody recorded it.
     """
 
     def __init__(self, chain: Sequence[RunReader], references: RunReader | None = None) -> None:
@@ -83,6 +87,7 @@ class Tomogram:
         order = np.argsort(np.where(found < 0, len(self.asked_deg), found), kind="stable")[: int((found >= 0).sum())]
         self.index = found[order]
         self.angles_deg, self.times_s = angles[order], times_s[order]
+        self.heights_um = _joined(projections, "heights_um")[order]
         self.frames = self._files.frames(places[order])
         owners = np.repeat(np.arange(len(projections)), [rows.num for rows in projections])
         first_rows = np.concatenate([np.arange(rows.num) for rows in projections])
@@ -160,6 +165,33 @@ class Tomogram:
         """How far the sample rose in a turn; 0 unless helical."""
         return float(self.start["tomography"].get("pitch_um_per_turn", 0.0))
 
+    @property
+    def light(self) -> Light:
+        """Times and beam of its frames, as the analysis takes them."""
+        from exitwave.analysis.tomography import Light
+
+        return Light(self.times_s, self.flat_times_s, self.beam_intensity, self.flat_intensity)
+
+    @property
+    def rises_px(self) -> NDArray[np.float64] | None:
+        """By how many rows the sample stands higher at each projection than it did first; None unless helical.
+
+        From the readbacks of the height where they were recorded, else from the angle.
+        """
+        if not self.pitch_um_per_turn:
+            return None
+        if self.pixel_nm is None:
+            raise NoTomogramError(f"run {self.uid[:8]}: a helical scan without the size of a pixel can't be placed")
+        first = float(self.asked_deg[0])
+        nominal = (self.angles_deg - first) * self.pitch_um_per_turn / 360.0
+        known = np.isfinite(self.heights_um)
+        if not known.any():
+            return nominal * 1e3 / self.pixel_nm
+        # what the two differ by is where it stood at the first angle
+        start = float(np.median((self.heights_um - nominal)[known]))
+        rises = np.where(known, self.heights_um - start, nominal)
+        return np.asarray(rises * 1e3 / self.pixel_nm, np.float64)
+
     def line_integrals(self) -> NDArray[np.float32]:
         """Return -ln of the transmission (n, row, column), float32, each frame by the flats and the beam of its time.
 
@@ -172,15 +204,58 @@ class Tomogram:
         """
         from exitwave.analysis.tomography.attenuation import line_integrals
 
-        series = self.to_series()
+        series, light = self.to_series(), self.light
         return line_integrals(
             series.frames,
             series.flats,
             series.darks,
-            times_s=self.times_s,
-            flat_times_s=self.flat_times_s,
-            intensity=self.beam_intensity,
-            flat_intensity=self.flat_intensity,
+            times_s=light.times_s,
+            flat_times_s=light.flat_times_s,
+            intensity=light.intensity,
+            flat_intensity=light.flat_intensity,
+        )
+
+    def reconstruct(
+        self,
+        path: str | Path,
+        recipe: Recipe | None = None,
+        *,
+        overwrite: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Result:
+        """Correct, find the axis, reconstruct, and write the volume; see `exitwave.analysis.tomography`.
+
+        Parameters
+        ----------
+        path
+            Of the HDF5 volume.
+        recipe : Recipe, optional
+            What is done; all defaults without it.
+        overwrite : bool
+            Whether a file of that name may be replaced.
+        progress : callable, optional
+            Called with (what is done, how much of it, out of how much).
+
+        Raises
+        ------
+        NoTomogramError, FileExistsError, AnalysisError
+        """
+        from exitwave.analysis.tomography import Recipe, reconstruct_series
+
+        recipe = recipe or Recipe()
+        helical = self.rises_px
+        if helical is not None and recipe.centre_px is None:
+            # no two of its pictures show the same slices: the alignment before the run has to do
+            recipe = replace(recipe, centre_px=self.centre_px, tilt_deg=self.tilt_deg or recipe.tilt_deg)
+        return reconstruct_series(
+            self.to_series(),
+            path,
+            recipe,
+            light=self.light,
+            rises_px=helical,
+            source_uid=self.uid,
+            overwrite=overwrite,
+            progress=progress,
         )
 
     def to_series(self) -> Series:

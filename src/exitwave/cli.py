@@ -177,6 +177,57 @@ def show(
     raise typer.Exit(show_command(uid))
 
 
+@app.command()
+def export(
+    uid: Annotated[str, typer.Argument(help="Uid of a tomogram's run, its beginning, or -1 for the newest.")],
+    file_format: Annotated[str, typer.Option("--format", help="nxtomo or dx (Data Exchange).")] = "nxtomo",
+    out: Annotated[Path | None, typer.Option(help="The file; tomogram-UID.nxs or .h5 without it.")] = None,
+) -> None:
+    """Write a tomogram with its flats, darks and angles to one file for other programs."""
+    from exitwave.profiles.tomograms import export_command
+
+    raise typer.Exit(export_command(uid, file_format=file_format, out=out))
+
+
+@app.command()
+def reconstruct(
+    source: Annotated[str, typer.Argument(help="A recorded series (.h5, .nxs, .txrm), a run's uid, or -1.")],
+    out: Annotated[Path | None, typer.Option(help="The volume, HDF5; beside it comes a picture.")] = None,
+    method: Annotated[str, typer.Option(help="fourier, fbp, sirt, cgls or tv.")] = "fourier",
+    iterations: Annotated[int | None, typer.Option(help="Of sirt, cgls and tv.")] = None,
+    centre: Annotated[float | None, typer.Option(help="Column of the rotation axis; found without it.")] = None,
+    tilt: Annotated[float | None, typer.Option(help="Lean of the axis, deg; found without it, if it can be.")] = None,
+    stripes: Annotated[bool, typer.Option(help="Remove stripes, the rings of the slices.")] = True,
+    align: Annotated[bool, typer.Option("--align", help="Align projections to their reprojections.")] = False,
+    empty: Annotated[int, typer.Option(help="Columns at the left border that show nothing, ever.")] = 0,
+    rows: Annotated[str | None, typer.Option(help="FIRST:PAST rows of the detector; all without it.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Voxels along a slice; the width of the detector without it.")
+    ] = None,
+    pixel: Annotated[float | None, typer.Option(help="Pixel at the sample, nm, where a file does not say.")] = None,
+    memory: Annotated[float, typer.Option(help="Working memory, GB.")] = 2.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
+    json: JsonFile = None,
+) -> None:
+    """Reconstruct a tomogram, a run's or a file's, through bounded memory, and draw three slices of it."""
+    from exitwave.analysis.tomography import Recipe
+    from exitwave.profiles.tomograms import parse_rows, reconstruct_command
+
+    recipe = Recipe(
+        method=method,
+        centre_px=centre,
+        tilt_deg=tilt,
+        stripes=stripes,
+        empty_px=empty,
+        align=align,
+        rows=parse_rows(rows),
+        size=size,
+        memory_gb=memory,
+        options={} if iterations is None else {"iterations": iterations},
+    )
+    raise typer.Exit(reconstruct_command(source, recipe, out=out, pixel_nm=pixel, overwrite=overwrite, json_path=json))
+
+
 @queue_app.command("start")
 def queue_start(
     profile: ProfileName = "bl18b",

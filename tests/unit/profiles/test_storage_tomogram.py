@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 from event_model import compose_run, compose_stream_resource
+from typer.testing import CliRunner
 
 from exitwave.analysis.io import open_series
+from exitwave.cli import app
 from exitwave.profiles.storage import (
     DataFolder,
     NoTomogramError,
@@ -210,3 +212,48 @@ def test_another_run_is_refused(data: DataFolder) -> None:
     uid = record(data, [("primary", [0.0], [200])], time_s=1.7e9, plan_name="radiograph")
     with pytest.raises(NoTomogramError, match="a radiograph is no tomogram"):
         open_tomogram(uid, data=data)
+
+
+def test_a_tomogram_is_exported_by_the_command_line(
+    data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXITWAVE_DATA", str(data.root))
+    monkeypatch.chdir(tmp_path)
+    bursts = [("dark", [0.0], [200]), ("flat", [0.0], [200]), ("primary", ASKED, [200] * 4)]
+    uid = record(data, bursts, time_s=1.7e9, tomography=WORK, pixel_size_nm=30.0, energy_kev=8.6)
+    for file_format, ending in (("nxtomo", ".nxs"), ("dx", ".h5")):
+        result = CliRunner().invoke(app, ["export", uid[:6], "--format", file_format])
+        assert result.exit_code == 0, result.output
+        path = tmp_path / f"tomogram-{uid[:8]}{ending}"
+        assert path.name in result.output
+        with open_series(path) as series:
+            assert [int(frame[0, 0]) for frame in series.frames] == [0, 900, 450, 1350]
+    for arguments, said in (
+        (["--format", "tiff"], "must be one of nxtomo, dx"),
+        (["--format", "dx", "--out", "x.nxs"], "ends in .h5"),
+        ([], "exists"),
+    ):
+        result = CliRunner().invoke(app, ["export", uid, *arguments])
+        assert isinstance(result.exception, ExportFormatError)
+        assert said in str(result.exception)
+
+
+HELIX = {**WORK, "pitch_um_per_turn": 3.6}
+
+
+def test_the_rise_of_a_helix_is_that_of_its_readbacks(data: DataFolder) -> None:
+    uid = record(
+        data,
+        [("flat", [0.0], [200]), ("primary", ASKED, [200] * 4)],
+        time_s=1.7e9,
+        tomography=HELIX,
+        pixel_size_nm=30.0,
+    )
+    with open_tomogram(uid, data=data) as tomogram:
+        assert np.isnan(tomogram.heights_um).all()
+        np.testing.assert_allclose(tomogram.rises_px, np.array(ASKED) / 360.0 * 3600.0 / 30.0)
+        tomogram.heights_um = 5.0 + np.array(ASKED) / 100.0 + [0.0, 0.0, 0.0, 0.06]
+        np.testing.assert_allclose(tomogram.rises_px, (np.array(ASKED) / 100.0 + [0, 0, 0, 0.06]) / 0.03, atol=1e-9)
+    plain = record(data, [("primary", ASKED, [200] * 4)], time_s=1.7e9 + 5, tomography=WORK)
+    with open_tomogram(plain, data=data) as tomogram:
+        assert tomogram.rises_px is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exitwave.analysis.errors import FileFormatError
+from exitwave.analysis.errors import FileFormatError, ShapeError
 from exitwave.analysis.tomography.attenuation import FlatGroups, line_integrals
 
 SHAPE = (40, 50)
@@ -74,6 +74,27 @@ def test_an_unknown_beam_is_left_out() -> None:
         zinger_sigma=None,
     )
     np.testing.assert_allclose(found, np.log(2.0), rtol=1e-6)
+
+
+def test_a_reading_that_is_missing_leaves_the_others_theirs() -> None:
+    beam = np.linspace(1.0, 0.6, 5)
+    read = beam.copy()
+    read[2] = np.nan
+    found = line_integrals(
+        [np.full(SHAPE, DARK + 500.0 * b) for b in beam],
+        [np.full(SHAPE, DARK + 1000.0)] * 2,
+        [np.full(SHAPE, DARK)],
+        intensity=read,
+        flat_intensity=np.array([1.0, np.nan]),
+        zinger_sigma=None,
+    )
+    np.testing.assert_allclose(found, np.log(2.0), rtol=1e-5)
+
+
+def test_readings_of_other_frames_are_refused() -> None:
+    flat, dark = np.full(SHAPE, DARK + 1000.0), np.full(SHAPE, DARK)
+    with pytest.raises(ShapeError, match="intensity"):
+        line_integrals([flat] * 3, [flat], [dark], intensity=np.ones(2), zinger_sigma=None)
 
 
 def test_zingers_are_replaced() -> None:

@@ -1,0 +1,394 @@
+"""From raw projections to a volume on disk, step by step, at any size: what a recipe asks for.
+
+Where projections fit into the memory that is allowed they are kept there; where they don't, the corrected ones lie in a
+scratch file, angle by angle, of which every step reads some rows or some angles at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exitwave.analysis.errors import FileFormatError, FitError, OutOfRangeError, ScratchSpaceError
+from exitwave.analysis.io import Series
+from exitwave.analysis.io.volumes import VolumeInfo, write_volume
+from exitwave.analysis.tomography.alignment import align_projections
+from exitwave.analysis.tomography.attenuation import line_integrals
+from exitwave.analysis.tomography.centre import centre_from_score, centre_from_wedge
+from exitwave.analysis.tomography.geometry import Geometry
+from exitwave.analysis.tomography.helical import HelicalReconstruction
+from exitwave.analysis.tomography.pairs import axis_from_pairs
+from exitwave.analysis.tomography.reconstruct import Reconstruction, row_range
+from exitwave.analysis.tomography.stripes import remove_all_stripes
+
+__all__ = ["AxisFound", "Light", "Recipe", "Result", "find_axis", "reconstruct_series"]
+
+Array32 = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+_PAIRS = 180
+"""Most pairs half a turn apart that are registered: each costs as much as the last and adds less."""
+_ROWS = 256
+"""Most rows from which a centre is found without pairs."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done with projections.
+
+    Attributes
+    ----------
+    method : str
+        One of `METHODS`.
+    centre_px, tilt_deg : float, optional
+        Column of the axis in the middle row, and its lean; found in the projections without them.
+    zinger_sigma : float, optional
+        As in `line_integrals`.
+    stripes : bool
+        Whether stripes are removed from the sinograms.
+    empty_px : int
+        So many columns at the left border show nothing at any angle: their median is what is left of the beam's
+        changes and is subtracted. 0 for none.
+    align : bool
+        Whether the projections are aligned to their reprojections; holds them in memory.
+    rows : (int, int), optional
+        First and past-the-last row of the detector; all without. Not for helical scans.
+    size : int, optional
+        Voxels along either side of a slice; the width of the detector without.
+    memory_gb : float
+        Working memory besides the libraries'.
+    options : mapping
+        Of the method.
+    """
+
+    method: str = "fourier"
+    centre_px: float | None = None
+    tilt_deg: float | None = None
+    zinger_sigma: float | None = 8.0
+    stripes: bool = True
+    empty_px: int = 0
+    align: bool = False
+    rows: tuple[int, int] | None = None
+    size: int | None = None
+    memory_gb: float = 2.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AxisFound:
+    """Where the axis is, and how that was found.
+
+    Attributes
+    ----------
+    centre_px, centre_sd_px : float
+        Column in the middle row, one standard deviation (NaN where it was given).
+    tilt_deg, tilt_sd_deg : float
+        Lean; NaN as deviation where it was given or is taken for none.
+    how : str
+        "given", "pairs", "wedge" or "score".
+    """
+
+    centre_px: float
+    centre_sd_px: float
+    tilt_deg: float
+    tilt_sd_deg: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Light:
+    """When frames were taken and in what beam, as `line_integrals` takes it; None where nobody knows."""
+
+    times_s: Doubles | None = None
+    flat_times_s: Doubles | None = None
+    intensity: Doubles | None = None
+    flat_intensity: Doubles | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of it.
+
+    Attributes
+    ----------
+    path : Path
+        The volume.
+    shape : (int, int, int)
+        Slices, z, x.
+    geometry : Geometry
+    axis : AxisFound
+    first_row : int
+        Row of the detector that slice 0 is.
+    planes : tuple of float32 arrays
+        The three through the middle: (z, x), (slice, x), (slice, z).
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    geometry: Geometry
+    axis: AxisFound
+    first_row: int
+    planes: tuple[Array32, Array32, Array32]
+
+
+def _half_turn_pairs(angles_deg: Doubles) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return which projections look along the same line from opposite sides, to a tenth of a step."""
+    if len(angles_deg) < 2:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    order = np.argsort(angles_deg, kind="stable")
+    ranked = angles_deg[order]
+    steps = np.diff(ranked)
+    tolerance = 0.1 * float(np.median(steps[steps > 0.0])) if np.any(steps > 0.0) else 0.0
+    target = ranked + 180.0
+    right = (
+        np.clip(np.searchsorted(ranked, target), 1, max(len(ranked) - 1, 1)) if len(ranked) > 1 else np.zeros(1, int)
+    )
+    nearest = np.where(np.abs(ranked[right - 1] - target) <= np.abs(ranked[right] - target), right - 1, right)
+    hit = np.abs(ranked[nearest] - target) <= tolerance
+    return order[hit], order[nearest[hit]]
+
+
+def find_axis(
+    projections: Array32, angles_deg: npt.ArrayLike, *, max_offset_px: float | None = None, finest_px: int = 512
+) -> AxisFound:
+    """Find the rotation axis by what the scan offers.
+
+    Parameters
+    ----------
+    projections : array (angle, row, column)
+        -ln(transmission); cut by angles or by rows, a memory map will do.
+    angles_deg : array (angle,)
+    max_offset_px : float, optional
+        Largest distance of the axis from the middle column; a quarter of the width (pairs) or an eighth without.
+    finest_px : int
+        As in `axis_from_pairs`.
+
+    Returns
+    -------
+    AxisFound
+        Projections half a turn apart tell column and lean. Without any the double wedge of half a turn in equal steps
+        tells the column, or else the slices' negative values; the lean is then taken for none.
+
+    Raises
+    ------
+    FitError, OutOfRangeError, ShapeError
+    """
+    angles = np.asarray(angles_deg, np.float64)
+    first, second = _half_turn_pairs(angles)
+    if len(first):
+        every = slice(None, None, -(-len(first) // _PAIRS))
+        pair = axis_from_pairs(
+            projections[first[every]], projections[second[every]], max_offset_px=max_offset_px, finest_px=finest_px
+        )
+        return AxisFound(pair.centre, pair.centre_sd, pair.tilt_deg, pair.tilt_sd_deg, "pairs")
+    some = np.asarray(projections[:, :: -(-projections.shape[1] // _ROWS), :], np.float32)
+    nan = float("nan")
+    try:
+        wedge = centre_from_wedge(some, angles, max_offset_px=max_offset_px)
+        return AxisFound(wedge.centre, wedge.centre_sd, 0.0, nan, "wedge")
+    except (OutOfRangeError, FitError):
+        band = max(1, min(16, some.shape[1] // 12))
+        score = centre_from_score(some, angles, band=band, max_offset_px=max_offset_px)
+        return AxisFound(score.centre, score.centre_sd, 0.0, nan, "score")
+
+
+@contextlib.contextmanager
+def _room(shape: tuple[int, ...], memory_gb: float, folder: Path) -> Iterator[Array32]:
+    """Make room for corrected projections: half of the memory, or a scratch file beside the volume.
+
+    Raises
+    ------
+    ScratchSpaceError
+        The disk has no room for it.
+    """
+    needed = 4 * int(np.prod(shape))
+    if needed <= 0.5e9 * memory_gb:
+        yield np.empty(shape, np.float32)
+        return
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ScratchSpaceError(
+            f"{folder}: {needed / 1e9:.1f} GB needed for corrected projections, {free / 1e9:.1f} GB free; free some "
+            f"space or allow {2e-9 * needed:.1f} GB of memory"
+        )
+    with tempfile.NamedTemporaryFile(prefix="projections-", suffix=".f32", dir=folder) as file:
+        yield np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _take_stripes_out(projections: Array32, memory_gb: float) -> None:
+    """Remove stripes in place, some rows at a time."""
+    n, rows, width = projections.shape
+    count = max(1, int(0.25e9 * memory_gb / (12.0 * n * width)))
+    for start in range(0, rows, count):
+        part = projections[:, start : start + count]
+        part[...] = remove_all_stripes(np.ascontiguousarray(part))
+
+
+def reconstruct_series(
+    series: Series,
+    path: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    light: Light | None = None,
+    rises_px: Doubles | None = None,
+    source_uid: str = "",
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Result:
+    """Correct, find the axis, reconstruct, and write the volume.
+
+    Parameters
+    ----------
+    series : Series
+        Raw projections with flats, darks, angles and the size of a pixel.
+    path
+        Of the HDF5 volume, which takes its name once it is whole.
+    recipe : Recipe, optional
+        What is done; all defaults without it.
+    light : Light, optional
+        Times and beam of the frames.
+    rises_px : float64 (n,), optional
+        Helical scans: by how many rows the sample stands higher at each projection than at the first.
+    source_uid : str
+        Of the run.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+    progress : callable, optional
+        Called with (what is done, how much of it, out of how much).
+
+    Raises
+    ------
+    FileExistsError
+        Before any work is done.
+    FileFormatError
+        No angles, flats, darks or size of a pixel.
+    FitError
+        The axis can't be found in these projections; give it.
+    ScratchSpaceError, OutOfRangeError, ShapeError
+    """
+    recipe = recipe or Recipe()
+    path, light = Path(path), light or Light()
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path}: exists already; choose another name or overwrite it")
+    if series.angles_deg is None:
+        raise FileFormatError("tomogram: no angles; nothing can be reconstructed")
+    if series.pixel_nm is None:
+        raise FileFormatError("tomogram: no size of a pixel at the sample; give it, in nm")
+    if rises_px is not None and recipe.rows is not None:
+        raise OutOfRangeError("rows: a helical scan has slices, not rows, of its own; leave them out")
+    angles = np.asarray(series.angles_deg, np.float64)
+    n, rows, width = series.frames.shape
+    Reconstruction(Geometry(angles, width, 0.5 * (width - 1)), recipe.method, size=recipe.size, **recipe.options)
+    row_range(recipe.rows, rows)
+    tell = progress or _say_nothing
+    with _room((n, rows, width), recipe.memory_gb, path.parent) as projections:
+        watched = _Watched(projections, tell)
+        line_integrals(
+            series.frames,
+            series.flats,
+            series.darks,
+            times_s=light.times_s,
+            flat_times_s=light.flat_times_s,
+            intensity=light.intensity,
+            flat_intensity=light.flat_intensity,
+            zinger_sigma=recipe.zinger_sigma if min(rows, width) >= 3 else None,  # a neighbourhood is 3 x 3
+            out=watched,  # type: ignore[arg-type]
+        )
+        if recipe.empty_px:
+            for k in range(n):
+                projections[k] -= np.median(projections[k, :, : recipe.empty_px])
+        if recipe.stripes and rises_px is None:
+            tell("removing stripes", 0, 1)
+            _take_stripes_out(projections, recipe.memory_gb)
+        tell("finding the axis", 0, 1)
+        axis = _axis(projections, angles, recipe, helical=rises_px is not None)
+        geometry = Geometry(angles, width, axis.centre_px, axis.tilt_deg)
+        if recipe.align:
+            tell("aligning", 0, 1)
+            geometry = align_projections(projections, geometry).geometry
+        if rises_px is not None:
+            shifts = np.zeros((n, 2)) if geometry.shifts is None else np.array(geometry.shifts)
+            shifts[:, 0] -= rises_px  # rows count downwards
+            geometry = Geometry(angles, width, geometry.centre, geometry.tilt_deg, shifts)
+        return _write(projections, geometry, axis, path, recipe, series.pixel_nm, source_uid, rises_px, overwrite, tell)
+
+
+def _say_nothing(_what: str, _done: int, _all: int) -> None:
+    pass
+
+
+class _Watched:
+    """Where corrected frames go, telling how many have come."""
+
+    def __init__(self, target: Array32, tell: Callable[[str, int, int], None]) -> None:
+        self._target = target
+        self._tell = tell
+
+    def __setitem__(self, k: int, frame: Array32) -> None:
+        self._target[k] = frame
+        self._tell("correcting", k + 1, len(self._target))
+
+
+def _axis(projections: Array32, angles: Doubles, recipe: Recipe, *, helical: bool) -> AxisFound:
+    nan = float("nan")
+    if recipe.centre_px is not None:
+        return AxisFound(recipe.centre_px, nan, recipe.tilt_deg or 0.0, nan, "given")
+    if helical:
+        raise FitError("axis: a helical scan shows no two pictures of the same slices to find it in; give its column")
+    found = find_axis(projections, angles)
+    if recipe.tilt_deg is None:
+        return found
+    return AxisFound(found.centre_px, found.centre_sd_px, recipe.tilt_deg, nan, found.how)
+
+
+def _write(
+    projections: Array32,
+    geometry: Geometry,
+    axis: AxisFound,
+    path: Path,
+    recipe: Recipe,
+    voxel_nm: float,
+    source_uid: str,
+    rises_px: Doubles | None,
+    overwrite: bool,
+    tell: Callable[[str, int, int], None],
+) -> Result:
+    settings: dict[str, Any] = {"size": recipe.size, "memory_gb": 0.5 * recipe.memory_gb, **recipe.options}
+    if rises_px is not None:
+        spiral = HelicalReconstruction(geometry, projections.shape[1], recipe.method, **settings)
+        size, (first, past), chunks = spiral.size, spiral.rows, spiral.chunks(projections)
+    else:
+        plain = Reconstruction(geometry, recipe.method, **settings)
+        first, past = row_range(recipe.rows, projections.shape[1])
+        size, chunks = plain.size, plain.chunks(projections, rows=recipe.rows)
+    info = VolumeInfo(
+        voxel_nm=voxel_nm,
+        method=recipe.method,
+        options=recipe.options,
+        angles_deg=geometry.angles_deg,
+        centre=geometry.centre,
+        tilt_deg=geometry.tilt_deg,
+        shifts=geometry.shifts,
+        source_uid=source_uid,
+        first_row=first,
+    )
+    shape = (past - first, size, size)
+    axial = np.zeros((size, size), np.float32)
+    coronal, sagittal = (np.zeros((shape[0], size), np.float32) for _ in range(2))
+    with write_volume(path, shape, info, overwrite=overwrite) as data:
+        for row, slices in chunks:
+            at = row - first
+            data[at : at + len(slices)] = slices
+            coronal[at : at + len(slices)] = slices[:, size // 2]
+            sagittal[at : at + len(slices)] = slices[:, :, size // 2]
+            if at <= shape[0] // 2 < at + len(slices):
+                axial[...] = slices[shape[0] // 2 - at]
+            tell("reconstructing", at + len(slices), shape[0])
+    return Result(path, shape, geometry, axis, first, (axial, coronal, sagittal))

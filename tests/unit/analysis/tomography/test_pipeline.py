@@ -1,0 +1,155 @@
+"""From raw frames to a volume on disk, by a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exitwave.analysis.errors import FileFormatError, FitError, OutOfRangeError
+from exitwave.analysis.io import Frames, Series, open_volume
+from exitwave.analysis.tomography import Recipe, find_axis, reconstruct_series
+
+WIDTH, ROWS = 96, 40
+CENTRE, TILT_DEG = 44.2, 0.0
+MU = 0.01
+BALLS = [(8.0, 16.0, -12.0, 11.0), (-14.0, 22.0, 9.0, 9.0), (3.0, 28.0, 18.0, 6.0)]
+FLAT, DARK = 30_000.0, 100.0
+
+
+def integrals(angles: np.ndarray, rises_px: np.ndarray | None = None, rows: int = ROWS) -> np.ndarray:
+    """Return line integrals (angle, row, column) through balls (x, row, z, radius)."""
+    c, s = np.cos(np.radians(angles)), np.sin(np.radians(angles))
+    dy = np.zeros(len(angles)) if rises_px is None else -rises_px
+    row, column = np.arange(rows)[:, None], np.arange(WIDTH)[None, :]
+    out = np.zeros((len(angles), rows, WIDTH))
+    for x, h, z, radius in BALLS:
+        for k in range(len(angles)):
+            across = column - (CENTRE + x * c[k] + z * s[k])
+            out[k] += 2.0 * MU * np.sqrt(np.maximum(radius**2 - across**2 - (row - h - dy[k]) ** 2, 0.0))
+    return out
+
+
+def series_of(angles: np.ndarray, seed: int = 1, **more: Any) -> Series:
+    """Return raw frames with the counts of photons, stripes of the camera included."""
+    rng = np.random.default_rng(seed)
+    gain = 1.0 + 0.03 * rng.standard_normal((1, WIDTH))
+    frames = rng.poisson(FLAT * gain * np.exp(-integrals(angles, **more))) + DARK
+    flats = rng.poisson(FLAT * gain, (8, ROWS, WIDTH)) + DARK
+    darks = np.full((2, ROWS, WIDTH), DARK)
+    kinds = [Frames.of_array(part.astype(np.uint16)) for part in (frames, flats, darks)]
+    return Series(kinds[0], kinds[1], kinds[2], angles_deg=angles, pixel_nm=50.0)
+
+
+HALF, TURN = np.arange(0.0, 180.0, 1.5), np.arange(0.0, 360.0, 3.0)
+
+
+@pytest.mark.parametrize(("angles", "how"), [(TURN, "pairs"), (HALF, "wedge"), (HALF[[*range(0, 120, 2), 1]], "score")])
+def test_the_axis_is_found_by_what_the_scan_offers(angles: np.ndarray, how: str) -> None:
+    rng = np.random.default_rng(3)
+    found = find_axis((integrals(angles) + rng.normal(0, 0.005, (len(angles), ROWS, WIDTH))).astype("f4"), angles)
+    assert found.how == how
+    assert found.centre_px == pytest.approx(CENTRE, abs=0.1)
+    assert found.tilt_deg == pytest.approx(TILT_DEG, abs=0.1)
+
+
+@pytest.mark.parametrize("memory_gb", [2.0, 0.003])
+def test_a_series_becomes_a_volume_in_memory_or_through_a_scratch_file(tmp_path: Path, memory_gb: float) -> None:
+    said: list[tuple[str, int, int]] = []
+    # balls so near to the axis are stripes of their own
+    recipe = Recipe(memory_gb=memory_gb, method="fbp", stripes=False)
+    result = reconstruct_series(
+        series_of(TURN), tmp_path / "volume.h5", recipe, source_uid="run", progress=lambda *step: said.append(step)
+    )
+    assert result.axis.centre_px == pytest.approx(CENTRE, abs=0.1)
+    with open_volume(result.path) as (data, info):
+        volume = data[()]
+        assert (info.voxel_nm, info.source_uid, info.centre) == (50.0, "run", result.axis.centre_px)
+    assert volume.shape == result.shape == (ROWS, WIDTH, WIDTH)
+    for x, h, z, _ in BALLS:
+        i, j = round(z + 0.5 * (WIDTH - 1)), round(x + 0.5 * (WIDTH - 1))
+        core = volume[round(h) - 2 : round(h) + 3, i - 2 : i + 3, j - 2 : j + 3]
+        assert core.mean() == pytest.approx(MU, rel=0.05)
+    np.testing.assert_array_equal(result.planes[0], volume[ROWS // 2])
+    np.testing.assert_array_equal(result.planes[1], volume[:, WIDTH // 2])
+    np.testing.assert_array_equal(result.planes[2], volume[:, :, WIDTH // 2])
+    assert said[-1] == ("reconstructing", ROWS, ROWS)
+    assert ("correcting", len(TURN), len(TURN)) in said
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["volume.h5"], "nothing is left beside it"
+
+
+def test_stripes_are_taken_out_row_by_row_however_many_rows_fit(tmp_path: Path) -> None:
+    planes = {}
+    for memory_gb in (2.0, 0.002):
+        recipe = Recipe(centre_px=CENTRE, memory_gb=memory_gb)
+        planes[memory_gb] = reconstruct_series(series_of(HALF), tmp_path / f"{memory_gb}.h5", recipe).planes
+    plain = reconstruct_series(series_of(HALF), tmp_path / "plain.h5", Recipe(centre_px=CENTRE, stripes=False)).planes
+    for many, few, without in zip(planes[2.0], planes[0.002], plain, strict=True):
+        np.testing.assert_allclose(many, few, atol=1e-6)
+        assert np.abs(many - without).max() > 1e-4
+
+
+def test_rows_and_a_given_axis_are_kept_to(tmp_path: Path) -> None:
+    recipe = Recipe(rows=(12, 20), centre_px=CENTRE, stripes=False, size=64)
+    result = reconstruct_series(series_of(HALF), tmp_path / "part.h5", recipe)
+    assert (result.shape, result.first_row, result.axis.how) == ((8, 64, 64), 12, "given")
+
+
+def test_what_is_left_of_the_beam_is_read_where_nothing_is(tmp_path: Path) -> None:
+    plain = series_of(HALF)
+    bright = np.stack([frame.astype(float) for frame in plain.frames])
+    bright = DARK + (bright - DARK) * (1.0 + 0.5 * np.sin(2.3 * np.arange(len(HALF))))[:, None, None]
+    flickering = replace(plain, frames=Frames.of_array(bright.astype(np.uint16)))
+    apart = {}
+    for empty in (0, 8):
+        recipe = Recipe(centre_px=CENTRE, empty_px=empty, stripes=False)
+        steady, changed = (
+            reconstruct_series(one, tmp_path / f"{name}-{empty}.h5", recipe).planes[0]
+            for name, one in (("steady", plain), ("flickering", flickering))
+        )
+        apart[empty] = float(np.std(changed - steady))
+    assert apart[8] < 0.2 * apart[0]
+
+
+def test_a_helical_scan_is_longer_than_a_picture(tmp_path: Path) -> None:
+    angles = np.arange(0.0, 1080.0, 3.0)
+    rises = angles / 360.0 * 12.0
+    series = series_of(angles, rises_px=rises)
+    with pytest.raises(FitError, match="give its column"):
+        reconstruct_series(series, tmp_path / "helix.h5", rises_px=rises)
+    result = reconstruct_series(series, tmp_path / "helix.h5", Recipe(centre_px=CENTRE), rises_px=rises)
+    assert result.shape[0] > 60
+    with open_volume(result.path) as (data, info):
+        assert info.first_row == result.first_row
+        for x, h, z, _ in BALLS:
+            i, j, k = round(z + 0.5 * (WIDTH - 1)), round(x + 0.5 * (WIDTH - 1)), round(h) - result.first_row
+            assert data[k - 2 : k + 3, i - 2 : i + 3, j - 2 : j + 3].mean() == pytest.approx(MU, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("change", "recipe", "error", "said"),
+    [
+        ({"flats": None}, Recipe(), FileFormatError, "no flats"),
+        ({"angles_deg": None}, Recipe(), FileFormatError, "no angles"),
+        ({"pixel_nm": None}, Recipe(), FileFormatError, "no size of a pixel"),
+        ({}, Recipe(method="art"), OutOfRangeError, "must be one of"),
+        ({}, Recipe(centre_px=200.0), OutOfRangeError, "centre"),
+    ],
+)
+def test_what_can_not_be_reconstructed_is_said_and_leaves_nothing(
+    tmp_path: Path, change: dict[str, Any], recipe: Recipe, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        reconstruct_series(replace(series_of(HALF), **change), tmp_path / "volume.h5", recipe)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_volume_that_is_there_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "volume.h5"
+    path.write_text("kept")
+    with pytest.raises(FileExistsError, match="exists already"):
+        reconstruct_series(series_of(HALF), path)
+    assert path.read_text() == "kept"
