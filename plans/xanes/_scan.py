@@ -322,7 +322,7 @@ class Walk:
             "num_frames": frames,
             "first_flat": rows["flat"] - flats,
             "num_flats": flats,
-            "repeat_number": 0 if shot is None else shot.repeat,
+            "repeat_number": visit.repeat,
             "place": 0 if shot is None else shot.position,
         }
         known = {name: UNKNOWN if value != value else value for name, value in values.items()}

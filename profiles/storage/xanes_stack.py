@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class XanesPoint:
     beam_intensity : float
         Ion chamber, A.
     flat_intensity : float
-        Ion chamber when the flats were taken, A; NaN without flats at this energy.
+        Ion chamber when those flats were taken that `XanesStack.flats` returns for the point, A; NaN without flats.
     exposure_s : float
     repeat, position : int
     x_um, y_um, theta_deg : float
@@ -62,6 +62,8 @@ class XanesPoint:
         When it was taken, s since 1970.
     frames : intp array (n,)
         Which frames of the stack show it; for `XanesStack.frames`.
+    run : int
+        Which of the stack's runs took it.
     """
 
     shot: int
@@ -80,6 +82,7 @@ class XanesPoint:
     theta_deg: float
     time_s: float
     frames: NDArray[np.intp]
+    run: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,11 @@ class XanesStack:
                 before = found.get(point.shot)
                 if before is None or len(before.frames) < len(point.frames):
                     found[point.shot] = point
-        order = sorted(found.values(), key=lambda p: (p.repeat, p.position, round(p.theta_deg, 3), p.setpoint_kev))
-        self.points = tuple(point for point in order if len(point.frames))
+        # by what was asked for: readings scatter, and would shuffle energies among angles
+        order = sorted(found.values(), key=lambda p: (p.repeat, p.position, self._asked_deg(p), p.setpoint_kev))
+        self.points = tuple(
+            replace(point, flat_intensity=self._intensity_of_flats(point)) for point in order if len(point.frames)
+        )
         self._mean = lru_cache(maxsize=4)(self._mean_of)
 
     def _read(self, number: int, run: RunReader) -> list[XanesPoint]:
@@ -132,7 +138,6 @@ class XanesStack:
         prefix = str(run.start["energy_record"]) + "_"
         columns = {key.removeprefix(prefix): values for key, values in stream.columns.items()}
         points = []
-        flat_i0: dict[float, float] = {}
         for k in range(len(stream.time)):
             row = {name: values[k] for name, values in columns.items()}
             num_flats = int(row["num_flats"])
@@ -142,7 +147,6 @@ class XanesStack:
                 self._flats.append(
                     _Flats(number, int(row["repeat_number"]), key, float(row["i0"]), flat[1][first : first + num_flats])
                 )
-                flat_i0[key] = float(row["i0"])
             if int(row["shot"]) < 0:
                 continue
             first = int(row["first_frame"])
@@ -153,12 +157,17 @@ class XanesStack:
                 XanesPoint(
                     int(row["shot"]), float(row["setpoint"]), float(row["readback"]), float(row["pixel"]),
                     float(row["zone_plate_z"]), float(row["pitch"]), float(row["i0"]),
-                    flat_i0.get(key, float("nan")), float(row["exposure"]), int(row["repeat_number"]),
+                    float("nan"), float(row["exposure"]), int(row["repeat_number"]),
                     int(row["place"]), float(row["x"]), float(row["y"]), float(row["theta"]),
-                    float(stream.time[k]), primary[1][rows[lit]],
+                    float(stream.time[k]), primary[1][rows[lit]], number,
                 )
             )  # fmt: skip
         return points
+
+    def _asked_deg(self, point: XanesPoint) -> float:
+        """Return the angle asked for: the innermost of what a shot's number counts."""
+        angles = self.scan.angles_deg
+        return angles[point.shot % len(angles)] if angles else 0.0
 
     def _rows(self, run: RunReader, name: str) -> tuple[StreamRows, NDArray[np.intp]]:
         rows = stream_rows(run, name)
@@ -236,22 +245,28 @@ class XanesStack:
     def select(
         self, *, repeat: int | None = None, position: int | None = None, theta_deg: float | None = None
     ) -> list[int]:
-        """Return which points are of a repeat, a place and an angle, by rising energy."""
+        """Return which points are of a repeat, a place and an angle (as asked for), by rising energy."""
         return [
             k
             for k, p in enumerate(self.points)
             if (repeat is None or p.repeat == repeat)
             and (position is None or p.position == position)
-            and (theta_deg is None or abs(p.theta_deg - theta_deg) < 0.01)
+            and (theta_deg is None or abs(self._angle_deg(p) - theta_deg) < 0.01)
         ]
+
+    def _angle_deg(self, point: XanesPoint) -> float:
+        return self._asked_deg(point) if self.scan.angles_deg else point.theta_deg
 
     def frames(self, k: int) -> Frames:
         """Return the frames of a point, (n, y, x), read when asked for."""
         return self._some(self.points[k].frames)
 
     def flats(self, k: int) -> Frames | None:
-        """Return the flats of a point: those at its energy, else at the energy nearest to it; None without any."""
-        chosen = self._flats_of(k)
+        """Return the flats of a point: those at its energy, else at the energy nearest to it; None without any.
+
+        Of several those of its repeat, and of its run: another one had another beam.
+        """
+        chosen = self._flats_of(self.points[k])
         return None if chosen is None else self._some(chosen.frames)
 
     def darks(self, k: int) -> Frames | None:
@@ -267,7 +282,7 @@ class XanesStack:
 
     def flat(self, k: int) -> NDArray[np.float32] | None:
         """Return the mean of a point's flats, brought to its beam intensity by the ion chamber where both were read."""
-        chosen = self._flats_of(k)
+        chosen = self._flats_of(self.points[k])
         if chosen is None:
             return None
         mean = self._mean(tuple(int(i) for i in chosen.frames))
@@ -286,13 +301,21 @@ class XanesStack:
         places = self._darks[min(self._darks, key=lambda known: abs(known - exposure_s))]
         return self._mean(tuple(int(i) for i in places))
 
-    def _flats_of(self, k: int) -> _Flats | None:
-        point = self.points[k]
+    def _intensity_of_flats(self, point: XanesPoint) -> float:
+        chosen = self._flats_of(point)
+        return float("nan") if chosen is None else chosen.intensity
+
+    def _flats_of(self, point: XanesPoint) -> _Flats | None:
         usable = [flats for flats in self._flats if len(flats.frames)]
         if not usable:
             return None
         return min(
-            usable, key=lambda f: (abs(f.setpoint_kev - point.setpoint_kev), abs(f.repeat - point.repeat), f.run)
+            usable,
+            key=lambda f: (
+                round(abs(f.setpoint_kev - point.setpoint_kev), 7),
+                abs(f.repeat - point.repeat),
+                abs(f.run - point.run),
+            ),
         )
 
     def _some(self, places: NDArray[np.intp]) -> Frames:

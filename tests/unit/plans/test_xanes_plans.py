@@ -236,6 +236,12 @@ def test_a_second_pass_takes_flats_without_the_sample_in_between(instrument: Any
     assert collected == ["collect primary"] * 4 + ["collect flat"] * 4
 
 
+def test_flats_of_a_second_pass_are_noted_with_their_repeat(instrument: Any) -> None:
+    sent = told(messages(imaging(instrument, ENERGIES, None, flats="pass", repeats=2, num_flats=1, num_darks=0)))
+    noted = [what for what in sent if what.startswith("energy_record_repeat_number=")]
+    assert noted == [f"energy_record_repeat_number={repeat}" for repeat in (0, 1) for _ in range(8)]
+
+
 def test_the_pitch_is_looked_for_at_every_second_energy(instrument: Any) -> None:
     sent = told(messages(imaging(instrument, ENERGIES, None, flats="none", num_darks=0, feedback=Feedback(every=2))))
     assert sum(w.startswith("pitch=") for w in sent) == 2 * 6

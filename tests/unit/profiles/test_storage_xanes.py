@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ def record(
     ring: float = 200.0,
     **start: Any,
 ) -> str:
-    """Journal a run: a frame of the sample has 100 + 10 shot, its flat 1000 + shot, a dark its number."""
+    """Journal a run: a frame of the sample has 100 + 10 shot, its flat 1000 + shot, a dark its number.
+
+    Shots may say how many ``frames`` and ``flats`` they have, and what ``flat`` shows; number -1 is flats alone.
+    """
     journal = Journal(data.journal)
     run = compose_run(
         uid=str(uuid.uuid4()),
@@ -70,7 +74,8 @@ def record(
     values: dict[str, list[int]] = {"dark": list(range(len({s["exposure"] for s in shots}))), "flat": [], "primary": []}
     events = []
     for shot in shots:
-        frames, flats = shot.pop("frames", work.num_frames), 1
+        frames, flats = shot.pop("frames", work.num_frames if shot["shot"] >= 0 else 0), shot.pop("flats", 1)
+        shown = shot.pop("flat", 1000 + shot["shot"])
         events.append(
             {
                 "readback": shot["setpoint"] + 1e-6, "zone_plate_z": 20.0, "pixel": 50.0, "pitch": 1.0, "ring": ring,
@@ -80,7 +85,7 @@ def record(
             }
         )  # fmt: skip
         values["primary"] += [100 + 10 * shot["shot"]] * frames
-        values["flat"] += [1000 + shot["shot"]]
+        values["flat"] += [shown] * flats
     for stream, pixels in values.items():
         if not pixels:
             continue
@@ -145,6 +150,52 @@ def test_flats_are_those_of_the_energy_and_follow_the_ion_chamber(data: DataFold
     uid = record(data, WORK, [shot(0, 8.32), shot(1, 8.34), shot(2, 8.36)], time_s=1.7e9)
     with open_xanes(uid, data=data) as stack:
         assert [float(np.mean(stack.flat(k))) for k in range(3)] == [1000.0, 1001.0, 1002.0]  # type: ignore[arg-type]
+
+
+def test_flats_and_their_intensity_belong_together(data: DataFolder) -> None:
+    # every second energy: those between have the flats, and the intensity, of the nearest energy that has some
+    every = replace(WORK, flats="every", flats_every=2)
+    uid = record(data, every, [shot(0, 8.32, 1e-9), shot(1, 8.34, 2e-9, flats=0), shot(2, 8.351, 3e-9)], time_s=1.7e9)
+    with open_xanes(uid, data=data) as stack:
+        assert [point.flat_intensity for point in stack.points] == [1e-9, 3e-9, 3e-9]
+        assert [float(np.mean(stack.flats(k)[:])) for k in range(3)] == [1000.0, 1002.0, 1002.0]  # type: ignore[index]
+    # a second pass after each of two repeats: flats come after the sample, and each repeat has its own
+    twice = replace(WORK, energies_ev=(8320.0, 8340.0), exposures_s=(1.0, 1.0), flats="pass", repeats=2)
+    shots = []
+    for repeat in range(2):
+        shots += [shot(2 * repeat + k, e, 1e-9, flats=0, repeat_number=repeat) for k, e in enumerate((8.32, 8.34))]
+        shots += [
+            shot(-1, e, 1e-9 * (2 + 2 * repeat + k), flat=2000 + 10 * repeat + k, repeat_number=repeat)
+            for k, e in enumerate((8.32, 8.34))
+        ]
+    with open_xanes(record(data, twice, shots, time_s=1.7e9 + 10), data=data) as stack:
+        assert [point.flat_intensity for point in stack.points] == pytest.approx([2e-9, 3e-9, 4e-9, 5e-9])
+        assert [float(np.mean(stack.flats(k)[:])) for k in range(4)] == [2000, 2001, 2010, 2011]  # type: ignore[index]
+    # none at all
+    none = replace(WORK, flats="none")
+    with open_xanes(record(data, none, [shot(0, 8.32, flats=0)], time_s=1.7e9 + 20), data=data) as stack:
+        assert stack.flats(0) is None
+        assert np.isnan(stack.points[0].flat_intensity)
+
+
+def test_a_point_that_was_taken_again_has_the_flats_of_that_run(data: DataFolder) -> None:
+    first = record(data, WORK, [shot(0, 8.32), shot(1, 8.34, frames=1)], time_s=1.7e9)
+    record(data, WORK.part([1]), [shot(1, 8.34, 3e-9, flat=7000)], time_s=1.7e9 + 50, resumes=first)
+    with open_xanes(first, data=data) as stack:
+        assert [point.run for point in stack.points] == [0, 1]
+        assert stack.points[1].flat_intensity == 3e-9
+        assert float(np.mean(stack.flats(1)[:])) == 7000.0  # type: ignore[index]
+
+
+def test_a_reading_of_the_angle_does_not_shuffle_the_energies(data: DataFolder) -> None:
+    # the encoder scatters by some millidegrees; at each angle energies still rise
+    turned = XanesScan((8320.0, 8340.0), (1.0, 1.0), num_flats=1, num_darks=1, angles_deg=(0.0, 90.0), inner="energy")
+    scatter = iter((0.0018, 0.0004, 90.0012, 89.9991))
+    shots = [shot(2 * k + a, e, theta=next(scatter)) for a in range(2) for k, e in enumerate((8.32, 8.34))]
+    with open_xanes(record(data, turned, shots, time_s=1.7e9), data=data) as stack:
+        assert [point.shot for point in stack.points] == [0, 2, 1, 3]
+        assert stack.select(theta_deg=90.0) == [2, 3]
+        assert stack.select(theta_deg=45.0) == []
 
 
 def test_a_run_is_read_as_a_stack_and_as_an_array_at_once(data: DataFolder) -> None:
