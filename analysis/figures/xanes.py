@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +45,15 @@ class EdgePanel:
         NaN where there is no edge; the deviations may be left out.
     spectra : mapping of name -> (energies_ev, normalised, [deviations])
         Of regions.
+    bound_ev : float (y, x), optional
+        Cramer-Rao bound of the edge energy.
     """
 
     name: str
     edge_ev: npt.NDArray[Any]
     edge_sd_ev: npt.NDArray[Any] | None = None
     spectra: Mapping[str, tuple[npt.ArrayLike, ...]] | None = None
+    bound_ev: npt.NDArray[Any] | None = None
 
 
 def xanes_figure(
@@ -65,8 +68,8 @@ def xanes_figure(
 ) -> Path:
     """Write edge-energy maps with colour bars in eV, the map of their deviation, histograms, and spectra.
 
-    A row for each sample: map, deviation, histogram of the map, spectra of its regions with those of standards, dashed.
-    All maps share their colours, all deviations theirs.
+    A row for each sample: map, deviation, bound of the deviation where one has it, histogram of the map, spectra of its
+    regions with those of standards, dashed. All maps share their colours; a deviation and its bound share theirs.
 
     Parameters
     ----------
@@ -96,22 +99,30 @@ def xanes_figure(
     low, high = np.quantile(known, [0.01, 0.99]) if limits_ev is None else limits_ev
     if not high > low:
         low, high = low - 0.5, high + 0.5
-    figure = new_figure(13.6, 3.3 * len(panels) + 0.2)
-    grid = figure.subplots(len(panels), 4, squeeze=False, width_ratios=(1.0, 1.0, 0.9, 1.25))
-    for (left, spread, middle, right), panel in zip(grid, panels, strict=True):
+    bounded = any(panel.bound_ev is not None for panel in panels)
+    figure = new_figure(16.6 if bounded else 13.6, 3.3 * len(panels) + 0.2)
+    widths = (1.0, 1.0, 1.0, 0.9, 1.25) if bounded else (1.0, 1.0, 0.9, 1.25)
+    grid = figure.subplots(len(panels), len(widths), squeeze=False, width_ratios=widths)
+    for (left, *spreads, middle, right), panel in zip(grid, panels, strict=True):
         draw_image(figure, left, panel.edge_ev, pixel, "edge energy (eV)", (float(low), float(high)), "viridis")
         left.set_title(panel.name, fontsize=8.5, color=INK, loc="left")
         figure.axes[-1].ticklabel_format(useOffset=False)
-        if panel.edge_sd_ev is None or not np.isfinite(panel.edge_sd_ev).any():
-            empty_panel(spread, "no deviations")
-        else:
-            top = float(np.nanquantile(panel.edge_sd_ev, 0.98))
-            draw_image(figure, spread, panel.edge_sd_ev, pixel, "standard deviation (eV)", (0.0, top), "magma")
+        maps = ((panel.edge_sd_ev, "standard deviation (eV)"), (panel.bound_ev, "Cramer-Rao bound (eV)"))
+        tops = [float(np.nanquantile(values, 0.98)) for values, _ in maps if _known(values)]
+        for axes, (values, label) in zip(spreads, maps, strict=False):
+            if _known(values):
+                draw_image(figure, axes, values, pixel, label, (0.0, max(tops)), "magma")
+            else:
+                empty_panel(axes, "no bound" if label.startswith("Cramer") else "no deviations")
         _draw_histogram(middle, panel, (float(low), float(high)))
         _draw_spectra(right, panel, standards or {}, window_ev)
     if title:
         figure.suptitle(title, fontsize=9.5, color=INK, x=0.01, ha="left")
     return save(figure, path)
+
+
+def _known(values: npt.NDArray[Any] | None) -> TypeGuard[npt.NDArray[Any]]:
+    return values is not None and bool(np.isfinite(values).any())
 
 
 def _draw_histogram(axes: Axes, panel: EdgePanel, limits: tuple[float, float]) -> None:

@@ -21,14 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.profiles.demos.stage import PhaseTimes, open_stage
-from exitwave.profiles.demos.xanes_maps import (
-    SURFACE_NM,
-    mixture_of,
-    normalisation_of,
-    outline_of,
-    photons_per_count,
-    standard_of,
-)
+from exitwave.profiles.demos.xanes_maps import SURFACE_NM, standard_of
 from exitwave.profiles.demos.xanes_measure import (
     ELEMENT,
     FILMS,
@@ -42,6 +35,7 @@ from exitwave.profiles.demos.xanes_measure import (
     measure,
     simulator_arguments,
 )
+from exitwave.profiles.xanes_maps import mixture_of, normalisation_of, outline_of, photons_per_count
 
 if TYPE_CHECKING:
     from exitwave.analysis.figures import EdgePanel
@@ -89,7 +83,7 @@ def volume_command(request: XanesRequest, *, json_path: Path | None, out: Path) 
     for voxel in figures["voxels"]:
         print(
             f"{voxel['voxel_nm']:.0f} nm      bias {voxel['edge_bias_ev']:+.3f} eV, rms {voxel['edge_rms_ev']:.2f} eV, "
-            f"expected {voxel['edge_bound_ev']:.2f} eV, pull {voxel['pull_width']:.2f} in {voxel['pixels']} voxels; "
+            f"expected {voxel['edge_sd_ev']:.2f} eV, pull {voxel['pull_width']:.2f} in {voxel['pixels']} voxels; "
             f"core minus shell {voxel['core_minus_shell_ev']:+.2f} eV, true {voxel['core_minus_shell_true_ev']:+.2f} eV"
         )
     return 0
@@ -329,7 +323,7 @@ def _map(
     with h5py.File(folder / f"volumes-{bin_px}.h5", "w") as file:
         room = [file.create_dataset(name, (n, height, size, size), "f4") for name in ("attenuation", "variance")]
         volumes, variance = reconstruct_energies(source, alignment, bin_px=bin_px, out=room[0], out_variance=room[1])
-        normalisation = normalisation_of(energies_ev)
+        normalisation = normalisation_of(energies_ev, foil_energy_ev())
         # all energies together have the least noise; glass absorbs a sixth of what the particle does
         outline = outline_of(sum(volumes[k] for k in range(n)) / np.float32(n), OUTLINE)
         depth_nm = surface_depth_nm(outline, voxel_nm)
@@ -351,7 +345,7 @@ def _map(
     shells, true_shells = (depth_profile(values, even, depth_nm, bin_nm=SHELL_NM) for values in (edge, true))
     figures: dict[str, Any] = {
         "voxel_nm": voxel_nm,
-        **xanes_truth.edge_figures(edge, sd, true, sd),
+        **xanes_truth.edge_figures(edge, sd, true),
         "edge_spread_true_ev": float(np.nanstd(true[mask])),
         "correlation_with_truth": _correlation(edge, true),
         "core_minus_shell_ev": contrast.difference,
