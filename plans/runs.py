@@ -14,7 +14,9 @@ from exitwave.devices import ExitwaveError
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.stubs import beam_off, beam_on
 
-__all__ = ["run_with_beam", "start_metadata"]
+__all__ = ["check_only", "run_with_beam", "start_metadata"]
+
+_READING = {"locate", "read", "null"}
 
 
 def start_metadata(
@@ -49,6 +51,30 @@ def start_metadata(
         "versions": {"exitwave": exitwave.__version__},
         **(md or {}),
     }
+
+
+def check_only(plan: MsgGenerator[Any]) -> MsgGenerator[None]:
+    """Let a plan check what it is asked for, and end it before it does anything.
+
+    Every plan of this package checks first, by reading alone: what it would refuse, it refuses here. A series of runs
+    finds out so before the first of them that the last one can be taken.
+
+    Raises
+    ------
+    PlanInputError, SettingError, StorageSpaceError, MotionLimitError
+        As the plan.
+    """
+    reply: Any = None
+    try:
+        while True:
+            message = plan.send(reply)
+            if message.command not in _READING:
+                return
+            reply = yield message
+    except StopIteration:
+        return
+    finally:
+        plan.close()
 
 
 def run_with_beam(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["align_rotation_axis", "to_sensor_column"]
 
+WORST_SD = 20.0
+"""Times the tolerance that a measurement may be uncertain: what tells nothing is near enough to everything."""
 LEAST_RESPONSE = 0.5
 """Part of a move of the stage that the axis must show on the camera to be believed."""
 
@@ -61,7 +63,8 @@ def align_rotation_axis(
         How often each pair is taken. A stage that stops elsewhere by some nm at every visit is averaged by visits, not
         by frames; their scatter is in the uncertainty.
     tolerance_px : float
-        How near to the middle is near enough; what two standard deviations of the measurement can't tell from it, too.
+        How near to the middle is near enough; what two standard deviations of the measurement can't tell from it,
+        too, unless these are so large that the measurement tells nothing.
     tries : int
         Moves, at most.
 
@@ -146,6 +149,11 @@ def align_rotation_axis(
             column = yield from to_sensor_column(camera, found.centre)
             yield from bps.mv(result.sensor_column, column)
             yield from bps.trigger_and_read([result], name="rotation_axis")
+            if found.centre_sd > WORST_SD * tolerance_px:
+                raise FitError(
+                    f"rotation axis: its column is known to {found.centre_sd:.3g} pixels only, limit "
+                    f"{WORST_SD * tolerance_px:g}; take more repeats or frames, or a sample with more structure"
+                )
             if abs(off_px) <= max(tolerance_px, 2.0 * found.centre_sd):
                 aligned = True
                 break

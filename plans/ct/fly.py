@@ -18,7 +18,7 @@ from exitwave.plans.pure.angles import even_segments, projection_angles
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures, Direction, FlyMotion, fly_motion
 from exitwave.plans.pure.tomography import FlatPlaces, Tomography, fly_period_s
-from exitwave.plans.stubs import close_shutter, open_shutter, wait_for_beam
+from exitwave.plans.stubs import close_shutter, open_shutter, stop_moves, wait_for_beam
 
 __all__ = ["fly_tomography", "run_fly"]
 
@@ -149,11 +149,10 @@ def run_fly(
             yield from _take_pass(scan, part, axis, rise)
 
     def restore(scan: Scan) -> MsgGenerator[None]:
-        yield from bps.stop(compare)
-        yield from bps.stop(sample.theta)
+        helical = bool(work.pitch_um_per_turn)
+        yield from stop_moves(compare, sample.theta, *([sample.y] if helical else []), group="pass")
         yield from bps.mv(sample.theta.velocity, axis.velocity)
-        if work.pitch_um_per_turn:
-            yield from bps.stop(sample.y)
+        if helical:
             yield from bps.mv(sample.y.velocity, rise.velocity, sample.y.acceleration, rise.acceleration_s)
 
     return (
@@ -234,7 +233,9 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     yield from _last_frames(scan)
     yield from bps.wait(group="pass")
     yield from close_shutter(instrument.fast_shutter)
-    yield from scan.enter_burst(motion.num)
+    # as many triggers as the box gave, which is not always what it was asked for
+    pulses = int((yield from bps.rd(compare.num_captured, default_value=motion.num)))
+    yield from scan.enter_burst(pulses)
     yield from bps.trigger_and_read([compare.num_captured], name="pulses")
 
 

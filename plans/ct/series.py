@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import bluesky.plan_stubs as bps
@@ -16,6 +19,7 @@ from exitwave.plans.ct.fly import fly_tomography
 from exitwave.plans.ct.step import step_tomography
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_count, require_finite
+from exitwave.plans.runs import check_only
 from exitwave.plans.stubs import beam_off, beam_on
 
 __all__ = ["SamplePlace", "mosaic_tomography", "sample_list", "time_series"]
@@ -40,10 +44,80 @@ class SamplePlace:
     z_um: float = 0.0
 
 
-def _plan(mode: Mode) -> Callable[..., MsgGenerator[str]]:
+@dataclass(frozen=True)
+class _Request:
+    """One tomogram of several."""
+
+    plan: Callable[..., MsgGenerator[str]]
+    range_deg: tuple[float, float]
+    num_projections: int
+    scan: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+    def take(self, instrument: Instrument, **about: Any) -> MsgGenerator[str]:
+        """Take it."""
+        return (
+            yield from self.plan(
+                instrument, *self.range_deg, self.num_projections, md={**self.about, **about}, **self.scan
+            )
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """Most frames that it has."""
+        taken = {name: p.default for name, p in inspect.signature(self.plan).parameters.items()} | dict(self.scan)
+        between = self.num_projections // taken["flats_every"] if taken["flats_every"] else 0
+        return int(self.num_projections + taken["num_darks"] + taken["num_flats"] * (2 + between))
+
+
+def _requests(
+    mode: Mode,
+    scan: Mapping[str, Any],
+    ranges_deg: Sequence[tuple[float, float]],
+    num_projections: int,
+    changes: Sequence[Mapping[str, Any]],
+    abouts: Sequence[Mapping[str, Any]],
+) -> list[_Request]:
+    """Lay out several tomograms, each with an output of its own.
+
+    Raises
+    ------
+    PlanInputError
+        A mode or a keyword that no plan has.
+    """
     if mode not in ("fly", "step"):
         raise PlanInputError(f"mode: {mode!r} is not one of fly, step")
-    return fly_tomography if mode == "fly" else step_tomography
+    plan = fly_tomography if mode == "fly" else step_tomography
+    known = [name for name in inspect.signature(plan).parameters if name not in ("instrument", "md")]
+    for name in scan:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise PlanInputError(f"{name}: {plan.__name__} has no such argument; {_hint(near, known)}")
+    requests = []
+    for i, (ends, change, about) in enumerate(zip(ranges_deg, changes, abouts, strict=True)):
+        arguments = {**scan, **change}
+        if arguments.get("output") is not None and len(abouts) > 1:
+            path = Path(arguments["output"])
+            arguments["output"] = path.with_name(f"{path.stem}-{i + 1:03d}{path.suffix}")
+        requests.append(_Request(plan, ends, num_projections, arguments, about))
+    return requests
+
+
+def _hint(near: Sequence[str], known: Sequence[str]) -> str:
+    return f"is {near[0]} meant?" if near else f"there are {', '.join(known)}"
+
+
+def _check_all(instrument: Instrument, requests: Sequence[_Request]) -> MsgGenerator[None]:
+    """Refuse what one of the tomograms, or all of them together, can't be.
+
+    Raises
+    ------
+    PlanInputError, SettingError, StorageSpaceError, MotionLimitError
+        Before anything moves.
+    """
+    for request in requests:
+        yield from check_only(request.take(instrument))
+    instrument.microscope.camera.check_storage(sum(request.num_frames for request in requests))
 
 
 def time_series(
@@ -80,37 +154,51 @@ def time_series(
     Returns
     -------
     list of str
-        Uids of the runs; each names the series, its place in it, and the number of all.
+        Uids of the runs; each names the series, its place in it, and the number of all. Of an ``output`` scan.nxs
+        there come scan-001.nxs and so on.
+
+    Raises
+    ------
+    PlanInputError, SettingError, StorageSpaceError, MotionLimitError
+        Before anything moves.
     """
-    plan = _plan(mode)
     require_count("num_repeats", num_repeats, at_least=1)
+    require_count("num_projections", num_projections, at_least=1)
     require_finite("interval_s", interval_s, "s")
     series = str(uuid.uuid4())
+    ranges, changes, abouts = [], [], []
+    for i in range(num_repeats):
+        back = snake and i % 2 == 1
+        # backwards: the same angles from the other end
+        step = (stop_deg - start_deg) / num_projections
+        turned = back and mode != "fly"
+        ranges.append((stop_deg - step, start_deg - step) if turned else (start_deg, stop_deg))
+        change: dict[str, Any] = {}
+        if mode == "fly" and snake:
+            change["direction"] = "backward" if back == (stop_deg > start_deg) else "forward"
+        if not flats_each:
+            change["flats"] = "before" if i == 0 else "after" if i == num_repeats - 1 else "none"
+            if i:
+                change["num_darks"] = 0
+        changes.append(change)
+        abouts.append({"series": {"uid": series, "index": i, "num": num_repeats}, **(md or {})})
+    if not flats_each and "flats" in scan:
+        raise PlanInputError(
+            "flats: a series that shares its references has them before and after; say flats_each=True to choose"
+        )
+    requests = _requests(mode, scan, ranges, num_projections, changes, abouts)
+    yield from _check_all(instrument, requests)
 
     def repeats() -> MsgGenerator[list[str]]:
         uids: list[str] = []
         yield from beam_on(instrument)
         begin = time.monotonic()
-        for i in range(num_repeats):
-            arguments = dict(scan)
-            about: dict[str, Any] = {"series": {"uid": series, "index": i, "num": num_repeats}, **(md or {})}
-            back = snake and i % 2 == 1
-            ends = (start_deg, stop_deg)
-            if mode == "fly" and snake:
-                arguments["direction"] = "backward" if back == (stop_deg > start_deg) else "forward"
-            elif back:
-                # The same angles from the other end.
-                step = (stop_deg - start_deg) / num_projections
-                ends = (stop_deg - step, start_deg - step)
-            if not flats_each:
-                if i:
-                    about["references_from"] = uids[0]
-                    arguments["num_darks"] = 0
-                arguments["flats"] = "before" if i == 0 else "after" if i == num_repeats - 1 else "none"
+        for i, request in enumerate(requests):
             left_s = begin + i * interval_s - time.monotonic()
             if left_s > 0:
                 yield from bps.sleep(left_s)
-            uids.append((yield from plan(instrument, *ends, num_projections, md=about, **arguments)))
+            shared = {"references_from": uids[0]} if i and not flats_each else {}
+            uids.append((yield from request.take(instrument, **shared)))
         return uids
 
     def end() -> MsgGenerator[None]:
@@ -155,7 +243,6 @@ def mosaic_tomography(
     MotionLimitError, PlanInputError
         Before anything moves.
     """
-    plan = _plan(mode)
     columns, rows = require_count("columns", columns, at_least=1), require_count("rows", rows, at_least=1)
     if not 0.0 <= overlap <= 0.9:
         raise PlanInputError(f"overlap: {overlap:g} is outside [0, 0.9]; 0.1 is a tenth of a tile")
@@ -175,19 +262,24 @@ def mosaic_tomography(
             sample.x.check_value(x_um)
             sample.y.check_value(y_um)
             tiles.append((row, column, x_um, y_um))
-    mosaic = str(uuid.uuid4())
+    whole = {"uid": str(uuid.uuid4()), "columns": columns, "rows": rows, "pixel_um": pixel_um}
+    abouts = [
+        {
+            "mosaic": {**whole, "column": column, "row": row, "x_px": column * step_x, "y_px": row * step_y},
+            **(md or {}),
+        }
+        for row, column, _, _ in tiles
+    ]
+    num = len(tiles)
+    requests = _requests(mode, scan, [(start_deg, stop_deg)] * num, num_projections, [{}] * num, abouts)
+    yield from _check_all(instrument, requests)
 
     def take() -> MsgGenerator[list[str]]:
         uids = []
         yield from beam_on(instrument)
-        for row, column, x_um, y_um in tiles:
+        for (_, _, x_um, y_um), request in zip(tiles, requests, strict=True):
             yield from bps.mv(sample.x, x_um, sample.y, y_um)
-            place = {"column": column, "row": row, "x_px": column * step_x, "y_px": row * step_y}
-            about = {
-                "mosaic": {"uid": mosaic, "columns": columns, "rows": rows, "pixel_um": pixel_um, **place},
-                **(md or {}),
-            }
-            uids.append((yield from plan(instrument, start_deg, stop_deg, num_projections, md=about, **scan)))
+            uids.append((yield from request.take(instrument)))
         return uids
 
     def end() -> MsgGenerator[None]:
@@ -208,7 +300,7 @@ def sample_list(
     md: Mapping[str, Any] | None = None,
     **scan: Any,
 ) -> MsgGenerator[list[str]]:
-    """Take a tomogram of each of several samples; their places are checked before the first one moves.
+    """Take a tomogram of each of several samples; afterwards the stage goes back to where it was.
 
     Returns
     -------
@@ -220,17 +312,43 @@ def sample_list(
     MotionLimitError, PlanInputError
         Before anything moves.
     """
-    plan = _plan(mode)
-    places = [place if isinstance(place, SamplePlace) else SamplePlace(**place) for place in samples]
+    places = [_place(place) for place in samples]
     if not places:
         raise PlanInputError("samples: none are given; give SamplePlace(name, x_um, y_um)")
     stage = instrument.microscope.sample
     for place in places:
         for axis, value in ((stage.x, place.x_um), (stage.y, place.y_um), (stage.z, place.z_um)):
             axis.check_value(value)
-    uids = []
-    for place in places:
-        yield from bps.mv(stage.x, place.x_um, stage.y, place.y_um, stage.z, place.z_um)
-        about = {**(md or {}), "sample": place.name}
-        uids.append((yield from plan(instrument, start_deg, stop_deg, num_projections, md=about, **scan)))
-    return uids
+    abouts = [{**(md or {}), "sample": place.name} for place in places]
+    num = len(places)
+    requests = _requests(mode, scan, [(start_deg, stop_deg)] * num, num_projections, [{}] * num, abouts)
+    yield from _check_all(instrument, requests)
+    before = []
+    for axis in (stage.x, stage.y, stage.z):
+        before += [axis, float((yield from bps.rd(axis.user_setpoint, default_value=0.0)))]
+
+    def take() -> MsgGenerator[list[str]]:
+        uids = []
+        for place, request in zip(places, requests, strict=True):
+            yield from bps.mv(stage.x, place.x_um, stage.y, place.y_um, stage.z, place.z_um)
+            uids.append((yield from request.take(instrument)))
+        return uids
+
+    def back() -> MsgGenerator[None]:
+        yield from bps.mv(*before)
+
+    return (yield from bpp.finalize_wrapper(take(), back))
+
+
+def _place(place: SamplePlace | Mapping[str, Any]) -> SamplePlace:
+    """Return a place, of whatever kind it was given as."""
+    if isinstance(place, SamplePlace):
+        return place
+    known = [field.name for field in fields(SamplePlace)]
+    for name in place:
+        if name not in known:
+            raise PlanInputError(f"samples: {name!r} is no part of a place; {_hint([], known)}")
+    missing = [name for name in known[:3] if name not in place]
+    if missing:
+        raise PlanInputError(f"samples: {place.get('name', place)} lacks {missing[0]}; give name, x_um and y_um")
+    return SamplePlace(**place)

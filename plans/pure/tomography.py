@@ -46,6 +46,8 @@ class Tomography:
         How far the sample rises along y in a turn (helical); 0 for none.
     tolerance_deg : float
         How far a frame may be from its angle.
+    rises_from_deg : float, optional
+        Angle at which a helical scan stands at its start; the first one without it. A part of a scan keeps the whole's.
     """
 
     mode: Literal["step", "fly"]
@@ -60,6 +62,7 @@ class Tomography:
     direction: Direction = "auto"
     pitch_um_per_turn: float = 0.0
     tolerance_deg: float = 0.0
+    rises_from_deg: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.
@@ -81,6 +84,8 @@ class Tomography:
             raise PlanInputError("angles_deg: some angles stand there twice; give each once")
         if not self.tolerance_deg:
             object.__setattr__(self, "tolerance_deg", tolerance_deg(self.angles))
+        if self.rises_from_deg is None:
+            object.__setattr__(self, "rises_from_deg", self.angles_deg[0])
 
     @property
     def angles(self) -> NDArray[np.float64]:
@@ -134,8 +139,9 @@ class Tomography:
         return len(self.angles_deg) + self.num_flats_in_all + self.num_darks
 
     def rise_um(self, angle_deg: float) -> float:
-        """Return how far along y the sample has risen at an angle, from where it is at the first."""
-        return (angle_deg - self.angles_deg[0]) * self.pitch_um_per_turn / 360.0
+        """Return how far along y the sample has risen at an angle, from where it stood at the scan's start."""
+        start = self.angles_deg[0] if self.rises_from_deg is None else self.rises_from_deg
+        return (angle_deg - start) * self.pitch_um_per_turn / 360.0
 
 
 _SHUTTERS_S = 6.0

@@ -47,8 +47,9 @@ def export_tomogram(key: str | int, path: str | Path, *, data: DataFolder | None
 class TomogramExporter:
     """Callable for ``RE.subscribe``: writes the tomogram of a run that asked for it (``output``) once it ended well.
 
-    Writing goes on in a thread of its own while the next run begins; `close` waits for it. A failure is logged: the
-    frames are in the camera's files all the same.
+    A tomogram with gaps is not written: the run that fills them (``ct.resume``) writes the whole. Writing goes on in a
+    thread of its own while the next run begins; `close` waits for it. A failure is logged: the frames are in the
+    camera's files all the same, and ``exitwave export`` writes them later.
 
     Parameters
     ----------
@@ -73,6 +74,18 @@ class TomogramExporter:
 
     def _write(self, uid: str, path: str) -> None:
         try:
+            with open_tomogram(uid, data=self._data) as tomogram:
+                missing = len(tomogram.missing)
+            if missing:
+                log.warning(
+                    "run %s: %d projections are missing, so nothing is exported to %s; ct.resume(%r) takes and exports "
+                    "them",
+                    uid[:8],
+                    missing,
+                    path,
+                    uid[:8],
+                )
+                return
             export_tomogram(uid, path, data=self._data)
         except (StorageError, AnalysisError, OSError) as error:
             log.error("run %s: not exported to %s: %s", uid[:8], path, error)

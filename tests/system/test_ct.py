@@ -124,6 +124,52 @@ def test_a_lost_frame_is_reported_by_a_fly_scan_and_taken_by_a_resume(beamline: 
     _is_whole(beamline, again, np.arange(30) * 6.0)
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("mode", ["fly", "step"])
+def test_a_resumed_helix_goes_on_at_the_height_of_its_angles(beamline: Beamline, mode: str) -> None:
+    # lost in the middle of the scan, where the sample has risen
+    plan = beamline.ct.fly_tomography if mode == "fly" else beamline.ct.step_tomography
+    dropped: list[Any] = []
+
+    def drop(name: str, doc: dict[str, Any]) -> None:
+        if name == "stream_datum" and not dropped and doc["seq_nums"]["stop"] > 8:
+            dropped.append(doc)
+            beamline.put("Sim:BeamDump", 1)
+
+    token = beamline.RE.subscribe(drop)
+    try:
+        with pytest.raises(BeamLostError):
+            beamline.RE(plan(0, 360, 36, exposure_s=2.0, pitch_um_per_turn=20.0, num_flats=0, num_darks=0))
+    finally:
+        beamline.RE.unsubscribe(token)
+        beamline.put("Sim:BeamDump", 0)
+    first = beamline.open_run(-1).uid
+    beamline.RE(beamline.ct.resume(first))
+    with beamline.open_tomogram(first) as tomogram:
+        assert tomogram.complete
+        assert len(tomogram.runs) == 2
+        pixel_um = 1e-3 * tomogram.pixel_nm
+        expected_px = tomogram.angles_deg / 360.0 * 20.0 / pixel_um
+        np.testing.assert_allclose(tomogram.rises_px, expected_px, atol=0.06 / pixel_um)
+        heights = tomogram.heights_um
+    np.testing.assert_allclose(heights, tomogram.angles_deg / 360.0 * 20.0, atol=0.06)
+
+
+@pytest.mark.timeout(60)
+def test_a_resume_with_other_optics_is_refused_before_anything_moves(beamline: Beamline) -> None:
+    (uid,) = beamline.RE(beamline.ct.step_tomography(0, 180, 4, exposure_s=0.2, num_flats=0, num_darks=0))
+    objective = beamline.hr_detector.objective
+    before = objective.get()
+    other = "4x" if before != "4x" else "10x"
+    objective.set(other).wait(timeout=30)
+    try:
+        with pytest.raises(PlanInputError, match=r"resume: a pixel is .* nm now and was .* nm; set objective"):
+            beamline.RE(beamline.ct.resume(uid))
+    finally:
+        objective.set(before).wait(timeout=30)
+    beamline.RE(beamline.ct.resume(uid))
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["fly", "step"])
 def test_a_beam_dump_ends_the_run_and_resume_completes_it(beamline: Beamline, mode: str) -> None:

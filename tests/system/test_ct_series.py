@@ -10,6 +10,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from exitwave.analysis.io import open_series
+from exitwave.devices import ExitwaveError
+from exitwave.plans import PlanInputError
 from exitwave.profiles.storage import open_mosaic
 
 from .conftest import Beamline
@@ -59,7 +61,78 @@ def test_samples_are_taken_one_after_the_other_where_they_are(beamline: Beamline
         assert run.start["sample"] == place["name"]
         np.testing.assert_allclose(run.to_xarray()["hr_camera_sample_x"].values, place["x_um"], atol=0.01)
     for axis in (beamline.sample.x, beamline.sample.y):
-        axis.set(0.0).wait(timeout=30)
+        assert axis.user_readback.get(use_monitor=False) == pytest.approx(0.0, abs=0.01), "back where it was"
+
+
+@pytest.mark.timeout(60)
+def test_a_series_that_can_not_be_taken_whole_is_refused_before_anything_moves(beamline: Beamline) -> None:
+    ct = beamline.ct
+    moved: list[Any] = []
+    started = beamline.RE.subscribe(lambda _, doc: moved.append(doc), "start")
+    watched = [beamline.sample.x, beamline.sample.theta]
+    tokens = [
+        axis.motor_is_moving.subscribe(lambda value, **_: value and moved.append(value), run=False) for axis in watched
+    ]
+    shutters = (beamline.photon_shutter, beamline.fast_shutter)
+    tokens_of_shutters = [
+        one.status.subscribe(lambda value, **_: value != "Closed" and moved.append(value), run=False)
+        for one in shutters
+    ]
+    place = {"name": "one", "x_um": 2.0, "y_um": 0.0}
+    try:
+        for plan, words in (
+            (ct.time_series(3, 0, 180, 0), "num_projections: 0"),
+            (ct.time_series(3, 0, 500, 10, mode="step"), r"sample.theta: angle 4\d\d deg is outside"),
+            (ct.time_series(3, 0, 180, 180, velocity_deg_s=31.0), "velocity 31 deg/s is over the limit"),
+            (
+                ct.time_series(3, 0, 180, 10, exposure=1.0),
+                "exposure: fly_tomography has no such argument; is exposure_s",
+            ),
+            (ct.time_series(3, 0, 180, 10, flats="none"), "flats: a series that shares"),
+            (ct.mosaic_tomography(2, 1, 0, float("nan"), 10), "stop_deg: nan deg"),
+            (ct.sample_list([place], 0, 0, 10), "stop_deg: 0 deg is start_deg"),
+            (ct.sample_list([{"name": "two", "x_mm": 1.0}], 0, 180, 10), "'x_mm' is no part of a place"),
+            (ct.sample_list([{"name": "two"}], 0, 180, 10), "two lacks x_um"),
+        ):
+            with pytest.raises(PlanInputError, match=words) as caught:
+                beamline.RE(plan)
+            assert "\n" not in str(caught.value)
+        with pytest.raises(ExitwaveError, match=r"frames need .* GB"):
+            # each of them would fit
+            beamline.RE(ct.time_series(300, 0, 180, 20_000, mode="step", exposure_s=1.0))
+    finally:
+        beamline.RE.unsubscribe(started)
+        for device, token in zip([*watched, *shutters], [*tokens, *tokens_of_shutters], strict=True):
+            (device.status if device in shutters else device.motor_is_moving).unsubscribe(token)
+    assert not moved
+
+
+@pytest.mark.timeout(120)
+def test_each_tomogram_of_a_series_has_a_file_of_its_own(beamline: Beamline, tmp_path: Path) -> None:
+    _region(beamline, 128, 128)
+    scan: dict[str, Any] = {"mode": "step", "exposure_s": 0.2, "output": tmp_path / "scan.nxs", **FEW}
+    uids = beamline.RE(beamline.ct.time_series(2, 0, 90, 4, flats_each=True, **scan))
+    beamline.session.exporter.close()
+    for name, uid in zip(("scan-001.nxs", "scan-002.nxs"), uids, strict=True):
+        with open_series(tmp_path / name) as series, beamline.open_tomogram(uid) as tomogram:
+            np.testing.assert_array_equal(series.angles_deg, tomogram.angles_deg)
+
+
+@pytest.mark.timeout(120)
+def test_a_tomogram_with_gaps_is_exported_once_they_are_filled(beamline: Beamline, tmp_path: Path) -> None:
+    _region(beamline, 128, 128)
+    path = tmp_path / "whole.h5"
+    beamline.put("Sim:DropFrames", 2)
+    plan = beamline.ct.fly_tomography(0, 180, 30, exposure_s=0.4, output=path, num_flats=0, num_darks=0)
+    (uid,) = beamline.RE(plan)
+    beamline.session.exporter.close()
+    with beamline.open_tomogram(uid) as tomogram:
+        assert len(tomogram.missing) == 2
+    assert not path.exists()
+    beamline.RE(beamline.ct.resume(uid))
+    beamline.session.exporter.close()
+    with open_series(path) as series:
+        assert len(series.frames) == 30
 
 
 @pytest.mark.timeout(120)
