@@ -22,6 +22,9 @@ from exitwave.plans.stubs import close_shutter, open_shutter, stop_moves, wait_f
 
 __all__ = ["fly_tomography", "run_fly"]
 
+BEYOND_S = 3.0
+"""Helical: how long the height goes on beyond the end of the turn, for what it was ahead."""
+START_S, START_POLL_S = 2.0, 0.01
 LAST_FRAME_S = 3.0
 """Beyond exposure and readout, how long the driver may take to deliver the frame of the last pulse."""
 
@@ -136,12 +139,17 @@ def run_fly(
     axis = yield from axis_figures(sample.theta)
     rise = yield from axis_figures(sample.y)
     here = float((yield from bps.rd(sample.theta, default_value=0.0)))
+    height = float((yield from bps.rd(sample.y.user_setpoint, default_value=0.0)))
     # Every pass is laid out now, so that what can't be done is refused before anything moves.
     for block in work.blocks():
         for part in even_segments(block):
             motion = _lay_out(work, axis, part, here)
             if work.pitch_um_per_turn:
-                rise.check_velocity(motion.velocity * abs(work.pitch_um_per_turn) / 360.0)
+                rise_um_s = motion.velocity * abs(work.pitch_um_per_turn) / 360.0
+                rise.check_velocity(rise_um_s)
+                for end in (motion.start, motion.stop):
+                    beyond_um = np.copysign(rise_um_s * BEYOND_S, work.rise_um(end))
+                    sample.y.check_value(height + work.rise_um(end) + float(beyond_um))
             compare.check_window(_window(motion, work.exposure_s))
 
     def take(scan: Scan, angles_deg: NDArray[np.float64]) -> MsgGenerator[None]:
@@ -204,6 +212,7 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     yield from bps.checkpoint()
     motion = _lay_out(work, axis, angles_deg, float((yield from bps.rd(theta, default_value=0.0))))
     start, stop = scan.position(motion.start), scan.position(motion.stop)
+    rise_um_s = motion.velocity * work.pitch_um_per_turn / 360.0 * np.sign(motion.step)
     yield from bps.mv(theta.velocity, axis.velocity)
     if work.pitch_um_per_turn:
         yield from bps.mv(sample.y.velocity, rise.velocity)
@@ -213,7 +222,7 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
         # Ramps of one length keep the rise in step with the turn all the way.
         yield from bps.mv(
             sample.y.velocity,
-            motion.velocity * abs(work.pitch_um_per_turn) / 360.0,
+            abs(rise_um_s),
             sample.y.acceleration,
             axis.acceleration_s,
         )
@@ -225,8 +234,12 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     yield from scan.begin_burst()
     yield from bps.kickoff_all(camera, compare, wait=True)
     yield from open_shutter(instrument.fast_shutter)
-    for mover, target in zip(stop[::2], stop[1::2], strict=True):
-        yield from bps.abs_set(mover, target, group="pass")
+    if work.pitch_um_per_turn:
+        # Two records can't start as one. The height goes first and on beyond the end, so that it rises evenly under
+        # every frame; by how much it is ahead stands beside each of them.
+        yield from bps.abs_set(sample.y, stop[3] + rise_um_s * BEYOND_S, group="pass")
+        yield from _until_moving(sample.y)
+    yield from bps.abs_set(theta, stop[1], group="pass")
     yield from bps.complete(compare, group="pulses", wait=False)
     while not (yield from bps.wait(group="pulses", timeout=COLLECT_S, error_on_timeout=False)):
         yield from scan.look_after()
@@ -237,6 +250,14 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     pulses = int((yield from bps.rd(compare.num_captured, default_value=motion.num)))
     yield from scan.enter_burst(pulses)
     yield from bps.trigger_and_read([compare.num_captured], name="pulses")
+
+
+def _until_moving(axis: Any) -> MsgGenerator[None]:
+    """Wait until a record says that it moves, for as long as one may take to begin."""
+    for _ in range(round(START_S / START_POLL_S)):
+        if (yield from bps.rd(axis.motor_is_moving, default_value=1)):
+            return
+        yield from bps.sleep(START_POLL_S)
 
 
 def _last_frames(scan: Scan) -> MsgGenerator[None]:
