@@ -100,6 +100,10 @@ class _Planes:
 class LiveTomography(LiveRouter):
     """Follows a run with the streams ``dark``, ``flat`` and ``primary`` of one camera.
 
+    A run that resumes the one before goes on with its projections; one that refers to another's flats and darks
+    (``references_from``) takes those. `needs` says which run that is, if it is another than the last: its documents
+    have to be heard first. Projections without flats wait for them, as where they are taken afterwards.
+
     Parameters
     ----------
     max_width : int
@@ -109,10 +113,13 @@ class LiveTomography(LiveRouter):
     def __init__(self, max_width: int = 512) -> None:
         super().__init__()
         self._max_width = max_width
+        self._chain = ""
+        self._tolerance_deg: float | None = None
+        self._references_of = ""
+        self._sums: dict[str, tuple[npt.NDArray[np.float64], int]] = {}
         self._reset()
 
     def _reset(self) -> None:
-        self._sums: dict[str, tuple[npt.NDArray[np.float64], int]] = {}
         self._flat: Image | None = None
         self._dark: Image | None = None
         self._stack: npt.NDArray[np.float16] | None = None
@@ -123,10 +130,30 @@ class LiveTomography(LiveRouter):
         self._next: _Planes | None = None
         self._binning = 1
         self._last_s = math.nan
+        self._held: list[tuple[npt.NDArray[np.uint16], float]] = []
+        self._settled = True
+
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        """Return the uid of the run whose documents have to be heard before those of this one; None for none."""
+        first = start.get("resumes")
+        if first is not None and str(first) != self._chain:
+            return str(first)
+        shared = start.get("references_from")
+        if first is None and shared is not None and str(shared) != self._references_of:
+            return str(shared)
+        return None
 
     def run_started(self, start: Mapping[str, Any]) -> None:
-        """Begin anew."""
+        """Begin anew, or go on with the run that is resumed."""
+        if self._chain and str(start.get("resumes")) == self._chain:
+            return
         self._reset()
+        self._chain = str(start.get("uid", ""))
+        shared = start.get("references_from")
+        if shared is None or str(shared) != self._references_of:
+            self._sums, self._references_of = {}, self._chain
+        tolerance = start.get("tomography", {}).get("tolerance_deg")
+        self._tolerance_deg = None if tolerance is None else float(tolerance)
         self._expected = int(start.get("num_points", 0))
         self._camera = str(start.get("camera", ""))
         self._pixel_nm = float(start.get("pixel_size_nm", 1.0))
@@ -135,6 +162,11 @@ class LiveTomography(LiveRouter):
     def projections(self) -> int:
         """How many came."""
         return self._count
+
+    @property
+    def waiting(self) -> int:
+        """How many projections wait for flats."""
+        return len(self._held)
 
     @property
     def expected(self) -> int:
@@ -164,17 +196,30 @@ class LiveTomography(LiveRouter):
                 return  # those after the projections are for the reconstruction that is made later
             total, count = self._sums.get(stream, (np.zeros(small.shape[1:]), 0))
             self._sums[stream] = (total + small.sum(axis=0, dtype=np.float64), count + len(small))
+            self._settled = False
         elif stream == "primary":
             for image, angle in zip(small, attributes[f"{key}_theta"], strict=True):
-                self._add(image, float(angle))
+                if "flat" in self._sums:
+                    self._add(image, float(angle))
+                else:
+                    self._held.append((np.round(image).astype(np.uint16), float(angle)))
             if f"{key}_timestamp" in attributes:
                 self._last_s = float(np.max(attributes[f"{key}_timestamp"]))
+
+    def _take_held(self, *, now: bool = False) -> None:
+        """Take what waited for flats, once no more of these came between two looks (or `now`)."""
+        settled, self._settled = self._settled, True
+        if not self._held or "flat" not in self._sums or not (settled or now):
+            return
+        held, self._held = self._held, []
+        for image, angle in held:
+            self._add(image.astype(np.float32), angle)
 
     def _references(self, shape: tuple[int, int]) -> tuple[Image, Image]:
         if self._flat is None or self._dark is None:
             dark, number = self._sums.get("dark", (np.zeros(shape), 1))
             self._dark = (dark / number).astype(np.float32)
-            flat, number = self._sums.get("flat", (np.ones(shape), 1))
+            flat, number = self._sums["flat"]
             self._flat = np.maximum(flat / number - self._dark, 1.0).astype(np.float32)
         return self._dark, self._flat
 
@@ -182,7 +227,7 @@ class LiveTomography(LiveRouter):
         dark, flat = self._references((image.shape[0], image.shape[1]))
         if self._stack is None:
             self._stack = np.empty((max(self._expected, 1), *image.shape), np.float16)
-        if self._count >= len(self._stack):
+        if self._count >= len(self._stack) or self._is_there(angle_deg):
             return
         log = np.subtract(image, dark)
         log /= flat
@@ -193,6 +238,12 @@ class LiveTomography(LiveRouter):
         self._angles.append(angle_deg)
         self._centroids.append(_centroid(log))
         self._count += 1
+
+    def _is_there(self, angle_deg: float) -> bool:
+        """Whether a frame of this angle came before: what was taken twice counts once."""
+        if self._tolerance_deg is None or not self._angles:
+            return False
+        return bool(np.min(np.abs(np.asarray(self._angles) - angle_deg)) <= self._tolerance_deg)
 
     def axis(self) -> LiveCentre:
         """Return where the rotation axis is, as far as the projections tell."""
@@ -219,6 +270,7 @@ class LiveTomography(LiveRouter):
             About how long this may take: what is left over is done by the next call. Other planes about an axis that
             turned out to be more than half a pixel away take so long again.
         """
+        self._take_held()
         if self._stack is None:
             return None
         axis, shape = self.axis(), (self._stack.shape[1], self._stack.shape[2])
@@ -263,6 +315,7 @@ class LiveTomography(LiveRouter):
 
     def preview(self) -> tuple[npt.NDArray[np.float32], Geometry] | None:
         """Reconstruct the volume (row, z, x) at the live size, 1/pixel, and return it with its geometry."""
+        self._take_held(now=True)
         if self._stack is None or self._count < 3:
             return None
         geometry = Geometry(np.asarray(self._angles), self._stack.shape[2], self.axis().centre)

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from exitwave.analysis.errors import AnalysisError
 from exitwave.profiles.live.documents import follow_journal
-from exitwave.profiles.storage.errors import ServiceError
+from exitwave.profiles.storage.errors import ServiceError, StorageError
+from exitwave.profiles.storage.history import find_run, read_journal, runs
 from exitwave.profiles.storage.paths import DataFolder
 from exitwave.profiles.storage.process import follow_parent, write_json
 
@@ -33,6 +35,9 @@ class View(Protocol):
 
     def accepts(self, start: Mapping[str, Any]) -> bool:
         """Whether a run is of this kind."""
+
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        """Return the uid of an earlier run that has to be heard before this one; None for none."""
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take one document of a run that was accepted."""
@@ -128,7 +133,10 @@ def follow_runs(kind: str, data: DataFolder, folder: Path, *, since_s: float = m
     for documents in follow_journal(data.journal, since_s=since_s):
         for name, doc in documents:
             if name == "start":
-                run = _Run(view, doc, folder) if view.accepts(doc) else None
+                run = None
+                if view.accepts(doc):
+                    _catch_up(view, doc, data.journal)
+                    run = _Run(view, doc, folder)
             if run is not None:
                 view.take(name, doc)
                 run.refresh()
@@ -137,6 +145,26 @@ def follow_runs(kind: str, data: DataFolder, folder: Path, *, since_s: float = m
                 run = None
         if run is not None:
             run.refresh()
+
+
+def _catch_up(view: View, start: Mapping[str, Any], journal: Path) -> None:
+    """Tell the view of the runs before this one that it goes on with, where it did not follow them itself."""
+    uid = view.needs(start)
+    if uid is None:
+        return
+    try:
+        earlier = [find_run(journal, uid)]
+        for run in runs(journal):
+            if run.start["time"] < earlier[0].start["time"]:
+                break
+            if run.start.get("resumes") == uid == start.get("resumes") and run.uid != start["uid"]:
+                earlier.insert(1, run)
+        for run in earlier:
+            for name, doc in read_journal(run.path):
+                view.take(name, doc)
+    except (StorageError, AnalysisError) as error:
+        # what comes now is followed all the same
+        sys.stderr.write(f"live analysis: run {uid[:8]}, which {str(start['uid'])[:8]} goes on with: {error}\n")
 
 
 def main() -> int:

@@ -39,6 +39,10 @@ class SpectrumImageView:
         """Whether the plan takes a spectrum image."""
         return str(start.get("plan_name", "")) == "anxri_map"
 
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        """Return None: a run is followed by itself."""
+        return None
+
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document: the file of events is in the first reference to its frames."""
         if name == "start":

@@ -40,10 +40,15 @@ class TomographyView:
         self._last_frame_at = 0.0
         self._preview: dict[str, Any] = {}
         self._previewed = 0
+        self._told_waiting = 0
 
     def accepts(self, start: Mapping[str, Any]) -> bool:
-        """Whether the plan is one of tomography."""
-        return "tomography" in str(start.get("plan_name", ""))
+        """Whether the run is part of a tomogram."""
+        return "tomography" in start or "tomography" in str(start.get("plan_name", ""))
+
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        """Return the run that this one goes on with, or takes its flats from, if it has not been heard."""
+        return self._router.needs(start)
 
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document."""
@@ -58,9 +63,13 @@ class TomographyView:
 
     def show(self, folder: Path, uid: str) -> dict[str, Any] | None:
         """Draw the slices if projections came since the last time."""
-        slices = self._router.slices(BUDGET_S) if self._router.projections > self._shown else None
+        router = self._router
+        slices = router.slices(BUDGET_S) if router.projections > self._shown or router.waiting else None
         if slices is None:
-            return None
+            if router.waiting == self._told_waiting:
+                return None
+            self._told_waiting = router.waiting
+            return {"waiting_for_flats": router.waiting, "expected": router.expected}
         self._shown = slices.projections
         self._draw(
             (slices.axial, slices.coronal, slices.sagittal),
@@ -117,6 +126,7 @@ class TomographyView:
         axis = self._router.axis()
         return {
             "projections": self._router.projections,
+            "waiting_for_flats": self._router.waiting,
             "expected": self._router.expected,
             "axis_px": axis.centre,
             "axis_sd_px": axis.centre_sd if np.isfinite(axis.centre_sd) else None,

@@ -28,6 +28,10 @@ class XanesView:
         """Whether the plan takes images at many energies."""
         return str(start.get("plan_name", "")) == "xanes_imaging"
 
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        """Return None: a run is followed by itself."""
+        return None
+
     def take(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document."""
         if name == "start":

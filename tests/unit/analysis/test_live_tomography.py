@@ -34,19 +34,21 @@ def projection(theta_deg: float) -> np.ndarray[Any, Any]:
     return total
 
 
-def run_documents(folder: Path, angles: np.ndarray[Any, Any], **start: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def run_documents(
+    folder: Path, angles: np.ndarray[Any, Any], order: tuple[str, ...] = ("dark", "flat", "primary"), **start: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Write the frames of a run and yield its documents, one frame a datum."""
-    yield (
-        "start",
-        {"uid": "run", "time": 0.0, "camera": "cam", "num_points": angles.size, "pixel_size_nm": 20.0, **start},
-    )
+    about = {"uid": "run", "time": 0.0, "camera": "cam", "num_points": angles.size, "pixel_size_nm": 20.0, **start}
+    yield "start", about
     datum = 0
-    for stream, frames in (
-        ("dark", [np.full((ROWS, WIDTH), DARK)] * 2),
-        ("flat", [np.full((ROWS, WIDTH), DARK + FLAT)] * 2),
-        ("primary", [DARK + FLAT * np.exp(-projection(float(a))) for a in angles]),
-    ):
-        path = folder / f"{stream}.h5"
+    taken = {
+        "dark": [np.full((ROWS, WIDTH), DARK)] * 2,
+        "flat": [np.full((ROWS, WIDTH), DARK + FLAT)] * 2,
+        "primary": [DARK + FLAT * np.exp(-projection(float(a))) for a in angles],
+    }
+    for stream in order:
+        frames = taken[stream]
+        path = folder / f"{about['uid']}-{stream}.h5"
         keys = {"cam": {"shape": [ROWS, WIDTH]}, "cam_theta": {"shape": []}}
         yield "descriptor", {"uid": stream, "name": stream, "data_keys": keys}
         with h5py.File(path, "w") as file:
@@ -108,6 +110,70 @@ def test_preview_agrees_with_the_live_slice(tmp_path: Path) -> None:
     inside = (slice(16, 48), slice(16, 48))
     difference = volume[ROWS // 2][inside] - slices.axial[inside]
     assert float(np.sqrt(np.mean(difference**2))) < 0.1 * MU
+
+
+ANGLES = np.arange(NUM) * 180.0 / NUM
+TOLERANCE = {"tomography": {"tolerance_deg": 0.9}}
+
+
+def volume_of(live: LiveTomography) -> np.ndarray[Any, Any]:
+    preview = live.preview()
+    assert preview is not None
+    return preview[0]
+
+
+def test_a_resumed_run_goes_on_with_what_is_there(tmp_path: Path) -> None:
+    whole, live = LiveTomography(), LiveTomography()
+    for name, doc in run_documents(tmp_path, ANGLES, uid="whole"):
+        whole(name, doc)
+    for name, doc in run_documents(tmp_path, ANGLES[:60], uid="first", num_points=NUM, **TOLERANCE):
+        live(name, doc)
+    # two of them are taken twice
+    rest = {"uid": "second", "resumes": "first", **TOLERANCE}
+    for name, doc in run_documents(tmp_path, ANGLES[58:], ("flat", "primary"), **rest):
+        if name == "start":
+            assert live.needs(doc) is None
+        live(name, doc)
+    assert (live.projections, live.expected) == (NUM, NUM)
+    np.testing.assert_allclose(volume_of(live), volume_of(whole), atol=1e-3 * MU)
+    assert LiveTomography().needs(rest) == "first"
+
+
+def test_a_run_takes_the_references_that_it_names(tmp_path: Path) -> None:
+    whole, live = LiveTomography(), LiveTomography()
+    for name, doc in run_documents(tmp_path, ANGLES, uid="whole"):
+        whole(name, doc)
+    for name, doc in run_documents(tmp_path, ANGLES[::6], uid="first"):
+        live(name, doc)
+    for uid in ("second", "third"):
+        start = {"uid": uid, "references_from": "first"}
+        assert live.needs(start) is None
+        for name, doc in run_documents(tmp_path, ANGLES, ("primary",), **start):
+            live(name, doc)
+        np.testing.assert_allclose(volume_of(live), volume_of(whole), atol=1e-3 * MU)
+    assert live.needs({"uid": "fourth", "references_from": "another"}) == "another"
+
+
+def test_projections_wait_for_flats_that_come_after_them(tmp_path: Path) -> None:
+    whole, live = LiveTomography(), LiveTomography()
+    for name, doc in run_documents(tmp_path, ANGLES, uid="whole"):
+        whole(name, doc)
+    for name, doc in run_documents(tmp_path, ANGLES, ("dark", "primary", "flat"), uid="after"):
+        if doc.get("name") == "flat":
+            assert live.slices() is None, "nothing is made of counts alone"
+            assert (live.waiting, live.projections) == (NUM, 0)
+        live(name, doc)
+    np.testing.assert_allclose(volume_of(live), volume_of(whole), atol=2e-3 * MU)
+    assert live.waiting == 0
+
+
+def test_without_any_flats_nothing_is_made_up(tmp_path: Path) -> None:
+    live = LiveTomography()
+    for name, doc in run_documents(tmp_path, ANGLES[:12], ("primary",)):
+        live(name, doc)
+    assert live.slices() is None
+    assert live.preview() is None
+    assert live.waiting == 12
 
 
 def test_wide_frames_are_binned(tmp_path: Path) -> None:

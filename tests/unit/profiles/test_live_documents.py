@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from exitwave.profiles.live.documents import follow_journal
+from exitwave.profiles.live.process import _catch_up
 from exitwave.profiles.storage import Journal
 
 
@@ -54,3 +59,39 @@ def test_a_run_whose_process_died_gets_its_stop(tmp_path: Path) -> None:
     journal.close()  # lets go of the file as a dying process would
     batches = [next(following) for _ in range(3)]
     assert names(batches) == ["stop"]
+
+
+class Listener:
+    """A view that knows one run and needs what a run goes on with."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        return start.get("resumes")
+
+    def take(self, name: str, doc: Mapping[str, Any]) -> None:
+        if name == "start":
+            self.heard.append(str(doc["uid"]))
+
+
+def test_the_runs_that_a_run_goes_on_with_are_told_first(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    first, other, second, third = (letter * 8 for letter in "fghi")
+    for k, (uid, more) in enumerate(
+        ((first, {}), (other, {}), (second, {"resumes": first}), (third, {"resumes": first}))
+    ):
+        journal("start", {**start(uid), "time": 1.8e9 + k, **more})
+        if uid != third:
+            journal("stop", {"uid": "s", "run_start": uid, "time": 1.8e9 + k})
+    view: Any = Listener()
+    _catch_up(view, {"uid": third, "time": 1.8e9 + 3, "resumes": first}, tmp_path)
+    assert view.heard == [first, second]
+    journal.close()
+
+
+def test_a_run_that_is_gone_keeps_none_from_being_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    view: Any = Listener()
+    _catch_up(view, {"uid": "j" * 8, "time": 1.8e9, "resumes": "k" * 8}, tmp_path)
+    assert view.heard == []
+    assert "kkkkkkkk, which jjjjjjjj goes on with" in capsys.readouterr().err
