@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import xraydb
 from scipy import constants
 
+from exitwave.plans.pure.angles import even_segments
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 from exitwave.plans.pure.rotation import AxisFigures, move_time_s
+from exitwave.plans.pure.tomography import Tomography
 from exitwave.plans.pure.xanes import XanesScan
 
-__all__ = ["Estimate", "Exposed", "absorbed_dose_gy", "estimate", "mass_absorption_m2_kg", "scan_dose_gy"]
+__all__ = [
+    "Estimate",
+    "Exposed",
+    "absorbed_dose_gy",
+    "check_dose",
+    "estimate",
+    "lit_s",
+    "mass_absorption_m2_kg",
+    "scan_dose_gy",
+]
 
 _START_S = 6.0
 _SHOT_S = 0.05
 _FILE_S = 0.1
+_STEP_S = 0.03
 
 
 def mass_absorption_m2_kg(material: str, energy_ev: float) -> float:
@@ -66,7 +79,8 @@ class Exposed:
     area_um2 : float, optional
         That they fall on; the field of view of the whole sensor without it.
     limit_gy : float, optional
-        Refuse a scan that would exceed it.
+        Refuse a scan that would exceed it, with what its earlier runs gave the sample where it goes on with them;
+        energies that an adaptive scan would add beyond it are left out.
     """
 
     material: str
@@ -84,6 +98,8 @@ class Exposed:
         require_finite("flux_per_s", self.flux_per_s, "1/s", positive=True)
         if self.area_um2 is not None:
             require_finite("area_um2", self.area_um2, "um2", positive=True)
+        if self.limit_gy is not None:
+            require_finite("limit_gy", self.limit_gy, "Gy", positive=True)
         mass_absorption_m2_kg(self.material, 8000.0)
 
 
@@ -98,6 +114,43 @@ def scan_dose_gy(scan: XanesScan, exposed: Exposed, area_um2: float, readout_s: 
         dose = absorbed_dose_gy(exposed.material, shot.energy_ev, exposed.flux_per_s, area_um2, time_s)
         places[shot.position] = places.get(shot.position, 0.0) + dose
     return max(places.values(), default=0.0)
+
+
+def check_dose(dose_gy: float, exposed: Exposed, *, before_gy: float = 0.0) -> None:
+    """Refuse a dose that exceeds the limit, together with what the sample has from this scan's earlier runs.
+
+    Raises
+    ------
+    PlanInputError
+    """
+    if exposed.limit_gy is None or dose_gy + before_gy <= exposed.limit_gy:
+        return
+    already = f" and {before_gy:.3g} Gy from earlier runs of the scan" if before_gy else ""
+    raise PlanInputError(
+        f"dose: {dose_gy:.3g} Gy{already} on {exposed.material} exceeds the limit of {exposed.limit_gy:.3g} Gy; expose "
+        "shorter, take fewer energies or projections, or raise limit_gy"
+    )
+
+
+def lit_s(work: Tomography, axis: AxisFigures) -> float:
+    """Return how long the sample of a tomogram is in the beam, s: the fast shutter is open for whole blocks.
+
+    A pass of a fly scan is lit with its ramps, a step scan while the axis turns from angle to angle, too.
+
+    Parameters
+    ----------
+    work : Tomography
+    axis : AxisFigures
+        Of the rotation.
+    """
+    total = 0.0
+    for block in work.blocks():
+        if work.mode == "fly":
+            total += sum(len(part) * work.period_s + 2.0 * axis.acceleration_s for part in even_segments(block))
+        else:
+            total += len(block) * (work.exposure_s + _STEP_S)
+            total += sum(move_time_s(axis, abs(b - a)) for a, b in pairwise(block.tolist()))
+    return float(total)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Literal
 
@@ -16,8 +15,9 @@ from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures
 from exitwave.plans.pure.xanes import XanesScan
-from exitwave.plans.pure.xanes_estimates import Estimate, Exposed, estimate, scan_dose_gy
+from exitwave.plans.pure.xanes_estimates import Estimate, Exposed, check_dose, estimate, scan_dose_gy
 from exitwave.plans.runs import run_with_beam, start_metadata
+from exitwave.plans.xanes._checks import lit_area_um2, tell_focus
 from exitwave.plans.xanes._moves import move_to_energy, out_target, sample_home
 from exitwave.plans.xanes._scan import Look, Taken, Walk
 from exitwave.plans.xanes.feedback import Feedback
@@ -42,6 +42,7 @@ def run_scan(
     body: Body | None = None,
     look: Look | None = None,
     most_frames: int | None = None,
+    before_gy: float = 0.0,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
     """Check a scan, then take it in one run; the instrument ends at the energy it began with.
@@ -52,6 +53,8 @@ def run_scan(
         Walks otherwise than straight through.
     most_frames : int, optional
         That the disk must hold, if more than the scan says.
+    before_gy : float
+        What earlier runs of the scan gave the sample; it counts against the limit.
 
     Returns
     -------
@@ -73,19 +76,18 @@ def run_scan(
         microscope.keep = kept_before
     frames = max(work.num_frames_in_all, most_frames or 0)
     camera.check_storage(frames)
-    area_um2 = _area_um2(instrument, exposed)
+    area_um2 = lit_area_um2(instrument, exposed)
     dose_gy = None if exposed is None else scan_dose_gy(work, exposed, area_um2, camera.readout_s)
-    if exposed is not None and exposed.limit_gy is not None and dose_gy is not None and dose_gy > exposed.limit_gy:
-        raise PlanInputError(
-            f"dose: {dose_gy:.3g} Gy on {exposed.material} exceeds the limit of {exposed.limit_gy:.3g} Gy; expose "
-            "shorter or take fewer energies"
-        )
+    if exposed is not None and dose_gy is not None:
+        check_dose(dose_gy, exposed, before_gy=before_gy)
     told = yield from _estimate(instrument, work, moves, camera, dose_gy)
     log.info("%s: %s", plan_name, told)
+    focus = tell_focus(instrument, plan_name, work.energies_ev)
     start_kev = yield from bps.rd(microscope.energy, default_value=8.0)
     integration_s = yield from bps.rd(instrument.i0.integration_time, default_value=0.1)
     asked = tuple(shot.index for shot in work.shots())
-    walk = Walk(instrument, work, home, magnification, feedback, exposed, area_um2, Taken(asked), look)
+    taken = Taken(asked, before_gy=before_gy)
+    walk = Walk(instrument, work, home, magnification, feedback, exposed, area_um2, taken, look)
 
     def inside() -> MsgGenerator[None]:
         microscope.keep = keep or kept_before
@@ -120,6 +122,7 @@ def run_scan(
             "keep": keep or kept_before,
             "feedback": feedback.describe(),
             "tracking": microscope.zone_plate.focus.describe(),
+            "focus_tracking": focus,
             "pitch_calibration": [list(point) for point in microscope.mono.pitch_calibration.points],
             "energy_calibration": calibration or _calibration(instrument),
             "estimate": told.describe(),
@@ -160,18 +163,6 @@ def _check(
         for place_um in places or [home[axis]]:
             out_target(sample, place_um)
     return moves
-
-
-def _area_um2(instrument: Instrument, exposed: Exposed | None) -> float:
-    """Return the area that the flux falls on: as told, or the field of view of the whole sensor."""
-    if exposed is None:
-        return math.nan
-    if exposed.area_um2 is not None:
-        return exposed.area_um2
-    microscope = instrument.microscope
-    cam = microscope.camera.cam
-    pixel_um = 1e-3 * float(microscope.pixel_size.get()) / int(cam.bin_x.get())
-    return float(cam.max_size_x.get()) * float(cam.max_size_y.get()) * pixel_um**2
 
 
 def _estimate(

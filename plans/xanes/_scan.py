@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from exitwave.devices import Acquisition
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.xanes import Shot, Visit, XanesScan
-from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy
+from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy, scan_dose_gy
 from exitwave.plans.stubs import (
     FrameLossError,
     check_light,
@@ -48,6 +48,10 @@ class Taken:
         Rows of each stream so far.
     shots : dict
         Frames by number of the shot, of the fullest taking.
+    before_gy : float
+        What earlier runs of the scan gave the sample.
+    doses_gy : dict
+        By number of the place.
     """
 
     asked: tuple[int, ...]
@@ -56,7 +60,13 @@ class Taken:
     triggered: int = 0
     written: int = 0
     exposed_s: float = 0.0
-    dose_gy: float = 0.0
+    before_gy: float = 0.0
+    doses_gy: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def dose_gy(self) -> float:
+        """The largest dose that a place of the sample took in this run, Gy."""
+        return max(self.doses_gy.values(), default=0.0)
 
 
 @dataclass
@@ -96,13 +106,18 @@ class Walk:
         Raises
         ------
         FrameLossError
-            Frames are still missing after the retakes.
+            Frames are still missing after the retakes, or to take them again would exceed the dose's limit.
         """
         yield from self.go(work, darks=darks)
         for _ in range(RETAKES):
             missing = self._missing(work)
             if not missing:
                 return
+            if not self.affords(work.part(missing)):
+                raise FrameLossError(
+                    f"{self.instrument.microscope.camera.name}: {len(missing)} shots lack frames, and to take them "
+                    "again would exceed limit_gy; resume the run with a higher one"
+                )
             yield from self.go(work.part(missing), darks=False)
         if missing := self._missing(work):
             camera = self.instrument.microscope.camera
@@ -331,14 +346,23 @@ class Walk:
 
     # -- dose -------------------------------------------------------------------------------------------------
 
+    def affords(self, more: XanesScan) -> bool:
+        """Whether a further part of the scan stays within the dose's limit, by all that the sample got so far."""
+        if self.exposed is None or self.exposed.limit_gy is None:
+            return True
+        readout_s = self.instrument.microscope.camera.readout_s
+        dose_gy = scan_dose_gy(more, self.exposed, self.area_um2, readout_s)
+        return self.taken.before_gy + self.taken.dose_gy + dose_gy <= self.exposed.limit_gy
+
     def _enter_dose(self, shot: Shot, num: int) -> None:
         camera = self.instrument.microscope.camera
         time_s = num * (shot.exposure_s + camera.readout_s)
         self.taken.exposed_s += time_s
         if self.exposed is not None:
-            self.taken.dose_gy += absorbed_dose_gy(
+            dose_gy = absorbed_dose_gy(
                 self.exposed.material, shot.energy_ev, self.exposed.flux_per_s, self.area_um2, time_s
             )
+            self.taken.doses_gy[shot.position] = self.taken.doses_gy.get(shot.position, 0.0) + dose_gy
 
     def end(self, asked: Sequence[int]) -> MsgGenerator[None]:
         """Put the sample back and end the run with its numbers, whatever happened."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from exitwave.plans.xanes.feedback import Feedback
 
 __all__ = ["Adaptive", "imaging", "two_energies"]
 
+log = logging.getLogger(__name__)
 Image = NDArray[Any]
 
 
@@ -197,12 +199,27 @@ def _refine(walk: Walk, work: XanesScan, adaptive: Adaptive, seen: dict[float, f
             largest_change=adaptive.largest_change,
             smallest_step_ev=adaptive.smallest_step_ev,
         )[:left]
+        affordable = _affordable(walk, whole, added)
+        if len(affordable) < len(added):
+            log.warning(
+                "xanes_imaging: %d of %d added energies are left out, beyond limit_gy; expose shorter or raise it",
+                len(added) - len(affordable),
+                len(added),
+            )
+        added = affordable
         if not added:
             return
         left -= len(added)
         whole = whole.with_energies(added)
         walk.taken.asked += tuple(shot.index for shot in whole.shots())
         yield from walk.take(whole, darks=False)
+
+
+def _affordable(walk: Walk, whole: XanesScan, added: list[float]) -> list[float]:
+    """Return as many of the added energies as the dose's limit allows, from the lowest on."""
+    while added and not walk.affords(whole.with_energies(added)):
+        added = added[:-1]
+    return added
 
 
 def two_energies(element: str, edge: str, below_ev: float, above_ev: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.xanes import XanesScan
 from exitwave.plans.pure.xanes_estimates import Exposed
+from exitwave.plans.xanes._checks import DoseFinder
 from exitwave.plans.xanes._run import run_scan
 from exitwave.plans.xanes.feedback import Feedback
 
@@ -27,6 +28,7 @@ def resume(
     *,
     num_flats: int | None = None,
     num_darks: int | None = None,
+    exposed: Exposed | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
     """Take what a scan of energies lacks, in a run of its own that names the first one (``resumes``).
@@ -44,6 +46,8 @@ def resume(
         As the first run took without it.
     num_darks : int, optional
         None if there are some already, otherwise as the first run.
+    exposed : Exposed, optional
+        In place of the first run's. What earlier runs of the scan gave the sample counts against its limit.
 
     Returns
     -------
@@ -53,7 +57,8 @@ def resume(
     Raises
     ------
     PlanInputError
-        The session knows no earlier runs, the run is no scan of energies, or another zone plate is in.
+        The session knows no earlier runs, the run is no scan of energies, another zone plate is in, or the dose's limit
+        does not allow the rest.
     """
     if instrument.spectra is None:
         raise PlanInputError("resume: this session does not know earlier runs; open it with open_session")
@@ -73,7 +78,11 @@ def resume(
         return str(first["uid"])
     darks = (0 if progress.has_darks else work.num_darks) if num_darks is None else num_darks
     rest = work.part(progress.missing, num_flats=work.num_flats if num_flats is None else num_flats, num_darks=darks)
-    feedback, exposed = first.get("feedback"), first.get("exposed")
+    feedback, told = first.get("feedback"), first.get("exposed")
+    if exposed is None and told:
+        exposed = Exposed(**told)
+    finder = instrument.spectra
+    before_gy = finder.dose_gy(uid) if exposed is not None and isinstance(finder, DoseFinder) else 0.0
     return (
         yield from run_scan(
             instrument,
@@ -82,7 +91,8 @@ def resume(
             plan_args={"uid": str(first["uid"]), "missing": len(progress.missing)},
             keep=first.get("keep"),
             feedback=Feedback(**feedback) if feedback else None,
-            exposed=Exposed(**exposed) if exposed else None,
+            exposed=exposed,
+            before_gy=before_gy,
             calibration=first.get("energy_calibration"),
             md={
                 **{key: first[key] for key in _INHERITED if key in first},

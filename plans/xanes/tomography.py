@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
-from exitwave.plans import ct
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.angles import projection_angles
 from exitwave.plans.pure.positions import PlanInputError, require_count
 from exitwave.plans.pure.xanes import EnergySpec, XanesScan, choose_energies
 from exitwave.plans.pure.xanes_estimates import Exposed
-from exitwave.plans.stubs import beam_off, beam_on
-from exitwave.plans.xanes._moves import move_to_energy
 from exitwave.plans.xanes._run import Keep, run_scan
-from exitwave.plans.xanes.feedback import Feedback, feed_back
+from exitwave.plans.xanes._series import TomogramsByEnergy, take_series
+from exitwave.plans.xanes.feedback import Feedback
 
 __all__ = ["tomography"]
 
@@ -60,11 +55,14 @@ def tomography(
         first angle.
     num_flats, num_darks : int
         At each place of flats of each tomogram, and once for each.
+    keep, feedback, exposed
+        As for `exitwave.plans.xanes.imaging`. Before each tomogram of "fly" and "step" the intensity is waited for, not
+        before each frame. The dose is that of all tomograms, reckoned with the fast shutter open for whole passes.
     only : sequence of int, optional
         Numbers of the energies to take, to go on with a series; a tomogram that was broken off itself is resumed by
         `exitwave.plans.ct.resume`.
     series : str, optional
-        Uid of the series to go on with.
+        Uid of the series to go on with; what its earlier tomograms gave the sample counts against ``limit_gy``.
     **scan
         Further arguments of the tomography plan.
 
@@ -77,7 +75,7 @@ def tomography(
     ------
     PlanInputError, EnergyListError, OutOfRangeError, SettingError, StorageSpaceError, MotionLimitError,
     FocusCalibrationError
-        Before anything moves.
+        Before anything moves, for all energies: what the tomography plan itself would refuse, too.
     """
     chosen, edges_ev = choose_energies(
         energies, None if isinstance(energies, Mapping) else element, edge, exposure_s=exposure_s
@@ -87,8 +85,12 @@ def tomography(
     if mode not in ("fly", "step", "energies"):
         raise PlanInputError(f"mode: {mode!r} is not one of fly, step, energies")
     if mode == "energies":
-        if only is not None or series is not None or scan:
+        if only is not None or series is not None:
             raise PlanInputError("mode 'energies' is one run: go on with it by resume, and leave `only`, `series` out")
+        if scan:
+            raise PlanInputError(
+                f"tomography: {', '.join(sorted(scan))} means nothing to mode 'energies'; leave it out"
+            )
         angles = projection_angles(start_deg, stop_deg, num_projections)
         work = XanesScan(
             energies_ev,
@@ -113,52 +115,29 @@ def tomography(
     numbers = list(range(len(energies_ev))) if only is None else [require_count("only", k, at_least=0) for k in only]
     if any(k >= len(energies_ev) for k in numbers):
         raise PlanInputError(f"only: energy {max(numbers)} of {len(energies_ev)}, counted from 0; there is none")
-    plan = ct.fly_tomography if mode == "fly" else ct.step_tomography
-    about = {
-        "uid": series or str(uuid.uuid4()),
-        "energies_ev": list(energies_ev),
-        "edges_ev": list(edges_ev),
-        "exposed": None if exposed is None else dict(vars(exposed)),
-    }
-    following = feedback or Feedback()
-    microscope = instrument.microscope
-    kept_before = microscope.keep
-    start_kev = float((yield from bps.rd(microscope.energy, default_value=8.0)))
-    magnification = microscope.magnification_now() if (keep or kept_before) == "magnification" else None
-    camera = microscope.camera
-    uids: list[str] = []
-
-    def body() -> MsgGenerator[None]:
-        microscope.keep = keep or kept_before
-        for k in numbers:
-            microscope.energy_move(1e-3 * energies_ev[k], magnification=magnification)
-        camera.check_storage(len(numbers) * (num_projections + 2 * num_flats + num_darks))
-        yield from beam_on(instrument)
-        for count, k in enumerate(numbers):
-            yield from move_to_energy(instrument, 1e-3 * energies_ev[k], magnification=magnification)
-            yield from feed_back(instrument, following, count)
-            uids.append(
-                (
-                    yield from plan(
-                        instrument,
-                        start_deg,
-                        stop_deg,
-                        num_projections,
-                        exposure_s=exposures_s[k],
-                        num_flats=num_flats,
-                        num_darks=num_darks,
-                        md={**(md or {}), "xanes_series": {**about, "number": k, "energy_ev": energies_ev[k]}},
-                        **scan,
-                    )
-                )
-            )
-
-    def end() -> MsgGenerator[None]:
-        try:
-            yield from beam_off(instrument)
-            yield from move_to_energy(instrument, start_kev, magnification=magnification, beyond=True)
-        finally:
-            microscope.keep = kept_before
-
-    yield from bpp.finalize_wrapper(body(), end)
-    return uids
+    if not numbers:
+        raise PlanInputError("only: no energy is named; give numbers of energies, counted from 0")
+    series_of = TomogramsByEnergy(
+        energies_ev,
+        exposures_s,
+        tuple(float(ev) for ev in edges_ev),
+        tuple(numbers),
+        mode,
+        start_deg,
+        stop_deg,
+        num_projections,
+        num_flats,
+        num_darks,
+        scan,
+    )
+    return (
+        yield from take_series(
+            instrument,
+            series_of,
+            keep=keep,
+            feedback=feedback or Feedback(),
+            exposed=exposed,
+            series=series,
+            md=md,
+        )
+    )

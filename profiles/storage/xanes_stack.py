@@ -23,6 +23,7 @@ from exitwave.profiles.storage.chain import (
     run_chain,
     stream_rows,
 )
+from exitwave.profiles.storage.dose_ledger import DoseLedger
 from exitwave.profiles.storage.errors import StorageError
 from exitwave.profiles.storage.history import runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
@@ -354,6 +355,26 @@ def open_xanes(key: str | int = -1, *, data: DataFolder | None = None) -> XanesS
     return XanesStack(list(run_chain(key, data or data_folder())))
 
 
+def _told_dose_gy(run: RunReader) -> float:
+    """Return the largest dose of a place by the stops of a run, Gy: exposures alone; 0 where no material is known."""
+    from exitwave.plans.pure.xanes_estimates import absorbed_dose_gy
+
+    told = run.start.get("exposed")
+    if not told or "energy" not in run.streams:
+        return 0.0
+    prefix = str(run.start["energy_record"]) + "_"
+    columns = {key.removeprefix(prefix): values for key, values in run.stream("energy").columns.items()}
+    doses: dict[int, float] = {}
+    for k, shot in enumerate(columns["shot"]):
+        if int(shot) < 0:
+            continue
+        time_s = int(columns["num_frames"][k]) * float(columns["exposure"][k])
+        energy_ev, place = 1e3 * float(columns["setpoint"][k]), int(columns["place"][k])
+        dose_gy = absorbed_dose_gy(told["material"], energy_ev, told["flux_per_s"], told["area_um2"], time_s)
+        doses[place] = doses.get(place, 0.0) + dose_gy
+    return max(doses.values(), default=0.0)
+
+
 class XanesFinder(ChainFinder):
     """Tells plans how far a scan of energies has come, and which calibration is the newest."""
 
@@ -363,6 +384,22 @@ class XanesFinder(ChainFinder):
 
         with open_xanes(uid, data=self._data) as stack:
             return Progress(stack.start, stack.missing, stack.has_flats, stack.has_darks)
+
+    def dose_gy(self, uid: str | int) -> float:
+        """Return what the runs of a scan that this run belongs to gave the sample, Gy.
+
+        As the ledger has it; of a run that was killed before it could be entered, by the stops that it told.
+        """
+        known = {line["uid"]: line["dose_gy"] for line in DoseLedger(self._data).entries()}
+        total = 0.0
+        for run in run_chain(uid, self._data):
+            entered = known.get(run.uid)
+            total += _told_dose_gy(run) if entered is None else float(entered)
+        return total
+
+    def series_dose_gy(self, series: str) -> float:
+        """Return what the tomograms of a series gave the sample, Gy, as the ledger has it."""
+        return DoseLedger(self._data).series_gy(series)
 
     def newest(self, plan_name: str) -> str | None:
         """Return the uid of the newest run of a plan that ended well; None where there is none."""

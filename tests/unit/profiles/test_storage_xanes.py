@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from event_model import StreamRange, compose_run, compose_stream_resource
 
 from exitwave.plans.pure.xanes import XanesScan
+from exitwave.plans.pure.xanes_estimates import absorbed_dose_gy
+from exitwave.plans.xanes._checks import DoseFinder
 from exitwave.profiles.storage import (
     DataFolder,
     DoseLedger,
@@ -275,3 +278,54 @@ def test_the_ledger_sums_what_a_sample_took(data: DataFolder) -> None:
     assert ledger.total_gy("a") == 12.0
     assert DoseLedger(data).entries("b")[0]["dose_gy"] is None
     assert DoseLedger(data).entries("b")[0]["exposed_s"] == 1.5
+
+
+def audited(ledger: DoseLedger, triggered: int, **start: Any) -> str:
+    """Tell the ledger of a tomogram that ended with so many projections triggered."""
+    run = compose_run(metadata={"sample": "grain", **start})
+    ledger("start", run.start_doc)
+    key = "hr_camera_run_audit_triggered"
+    bundle = run.compose_descriptor(
+        name="frame_audit", data_keys={key: {"source": "s", "dtype": "number", "shape": []}}
+    )
+    ledger("descriptor", bundle.descriptor_doc)
+    ledger("event", bundle.compose_event(data={key: triggered}, timestamps={key: 0.0}))
+    return str(run.start_doc["uid"])
+
+
+def test_tomograms_of_a_series_are_entered_by_what_was_triggered(data: DataFolder) -> None:
+    ledger, finder = DoseLedger(data), XanesFinder(data)
+    assert isinstance(finder, DoseFinder)
+    told = {"material": "NiO", "per_frame_gy": 2.0, "per_frame_s": 0.5}
+    for number, triggered in ((0, 180), (1, 7)):
+        audited(ledger, triggered, exposed=told, xanes_series={"uid": "s1", "number": number})
+    audited(ledger, 9, exposed=told, xanes_series={"uid": "s2", "number": 0})
+    # one that says no dose is none of the ledger's
+    audited(ledger, 100)
+    entries = ledger.entries("grain")
+    assert [(line["series"], line["dose_gy"], line["exposed_s"]) for line in entries] == [
+        ("s1", 360.0, 90.0),
+        ("s1", 14.0, 3.5),
+        ("s2", 18.0, 4.5),
+    ]
+    assert finder.series_dose_gy("s1") == 374.0
+    assert ledger.total_gy("grain") == 392.0
+
+
+def test_a_scan_that_goes_on_knows_what_it_gave(data: DataFolder) -> None:
+    exposed = {"material": "NiO", "flux_per_s": 1e9, "area_um2": 400.0, "limit_gy": None}
+    first = record(data, WORK, [shot(0, 8.32), shot(1, 8.34)], time_s=1.7e9, exposed=exposed)
+    second = record(
+        data, WORK.part([2]), [shot(2, 8.36, exposure=2.0)], time_s=1.7e9 + 5, exposed=exposed, resumes=first
+    )
+    by_stops = [
+        2 * absorbed_dose_gy("NiO", energy_ev, 1e9, 400.0, exposure_s)
+        for energy_ev, exposure_s in ((8320.0, 1.0), (8340.0, 1.0), (8360.0, 2.0))
+    ]
+    finder = XanesFinder(data)
+    # killed before the ledger heard of it: by the stops that were told
+    assert finder.dose_gy(second) == pytest.approx(sum(by_stops))
+    # the ledger's entry of a run counts instead, and is not counted twice
+    line = {"uid": first, "dose_gy": 5.0, "sample": None}
+    DoseLedger(data).path.write_text(json.dumps(line) + "\n")
+    assert finder.dose_gy(first) == pytest.approx(5.0 + by_stops[2])
