@@ -69,7 +69,7 @@ def session_command(
     from exitwave.profiles.session import open_session
 
     simulator = _start_simulator(profile, prefix, seed, speed) if simulate else None
-    with open_session(profile, prefix=prefix, simulator=simulator) as session:
+    with open_session(profile, prefix=prefix, simulator=simulator, report=True) as session:
         if command is not None:
             InteractiveShell.clear_instance()
             shell = InteractiveShell.instance(user_ns=dict(session.namespace))

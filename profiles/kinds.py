@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from exitwave.profiles.builder import Beamline
     from exitwave.profiles.storage import DataFolder
 
-__all__ = ["make_instrument", "plan_groups", "single_stubs"]
+__all__ = ["make_instrument", "plan_groups", "single_stubs", "stubs_as_they_are"]
 
 
 def make_instrument(beamline: Beamline, data: DataFolder) -> Instrument | ElectronMicroscope:
@@ -42,3 +42,15 @@ def single_stubs(instrument: Instrument | ElectronMicroscope) -> list[Callable[.
     if isinstance(instrument, plans.ElectronMicroscope):
         return []
     return [plans.stubs.set_energy, plans.stubs.select_zone_plate]
+
+
+def stubs_as_they_are(instrument: Instrument | ElectronMicroscope) -> dict[str, Callable[..., Any]]:
+    """Return the stubs that say themselves which device they are about: ``RE(set_region(hr_camera, ...))``."""
+    from exitwave import plans
+
+    if isinstance(instrument, plans.ElectronMicroscope):
+        return {}
+    stubs = plans.stubs
+    return {
+        stub.__name__: stub for stub in (stubs.set_region, stubs.set_binning, stubs.open_shutter, stubs.close_shutter)
+    }

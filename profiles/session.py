@@ -89,6 +89,18 @@ class Session:
 
         return open_xanes_series(key, data=self.data, partial=partial)
 
+    def open_mosaic(self, key: str | int = -1) -> Any:
+        """Open the tiles of a mosaic of tomograms; see `exitwave.profiles.storage.open_mosaic`."""
+        from exitwave.profiles.storage import open_mosaic
+
+        return open_mosaic(key, data=self.data)
+
+    def export_tomogram(self, key: str | int, path: str | Path) -> Path:
+        """Write a tomogram to one file; see `exitwave.profiles.storage.export_tomogram`."""
+        from exitwave.profiles.storage import export_tomogram
+
+        return export_tomogram(key, path, data=self.data)
+
     def close(self) -> None:
         """Stop what the session started, last first."""
         self._closing.close()
@@ -151,6 +163,7 @@ def open_session(
     data: DataFolder | None = None,
     simulator: SimulatedBeamline | None = None,
     services: bool = True,
+    report: bool = False,
     timeout_s: float | None = None,
 ) -> Session:
     """Build devices, connect them, and wire RunEngine and storage.
@@ -166,6 +179,8 @@ def open_session(
         A simulator to connect to; the session stops it when it closes.
     services : bool
         Start the catalog's server and the forwarder in the background.
+    report : bool
+        Tell on standard error how long a run will take, how far it is, and what came of it: for somebody at a prompt.
     timeout_s : float, optional
         For connections.
 
@@ -189,6 +204,8 @@ def open_session(
         beamline = build(model, prefix=prefix, frames_folder=model.storage.frames_folder or data.frames)
         beamline.require_connected(timeout_s)
         session = _wire(beamline, data, closing, services)
+        if report:
+            _report_runs(session.RE)
         session.ready_after_s = time.perf_counter() - imported
         session._closing = closing.pop_all()
     return session
@@ -198,7 +215,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     from bluesky import RunEngine
     from bluesky.preprocessors import SupplementalData
 
-    from exitwave.profiles.kinds import make_instrument, plan_groups, single_stubs
+    from exitwave.profiles.kinds import make_instrument, plan_groups, single_stubs, stubs_as_they_are
     from exitwave.profiles.storage import (
         Address,
         DoseLedger,
@@ -254,15 +271,27 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "open_tomogram": session.open_tomogram,
         "open_xanes": session.open_xanes,
         "open_xanes_series": session.open_xanes_series,
+        "open_mosaic": session.open_mosaic,
+        "export_tomogram": session.export_tomogram,
+        **stubs_as_they_are(instrument),
         **{name: SimpleNamespace(**_bound(module, instrument)) for name, module in plan_groups(instrument).items()},
         **{stub.__name__: bind(stub, instrument) for stub in single_stubs(instrument)},
     }
     return session
 
 
+def _report_runs(run_engine: RunEngine) -> None:
+    from exitwave.profiles.progress import RunReport
+
+    report = RunReport()
+    run_engine.subscribe(report)
+    run_engine.state_hook = report.state_changed  # type: ignore[assignment]  # bluesky declares None
+
+
 def _bound(module: Any, instrument: Any) -> dict[str, Any]:
-    plans = {name: getattr(module, name) for name in module.__all__}
-    return {name: bind(plan, instrument) for name, plan in plans.items() if inspect.isgeneratorfunction(plan)}
+    """Return a group's plans with their instrument, and what these take as arguments as it is."""
+    named = {name: getattr(module, name) for name in module.__all__}
+    return {name: bind(one, instrument) if inspect.isgeneratorfunction(one) else one for name, one in named.items()}
 
 
 def _in_baseline(device: Any) -> bool:

@@ -14,7 +14,7 @@ from exitwave.profiles.simulation import SimulatedBeamline
 _simulator = (
     SimulatedBeamline("arm300f", ["--seed", "18", "--speed", "10"]) if os.environ.get("EXITWAVE_SIMULATE") else None
 )
-_session = open_session("arm300f", prefix=os.environ.get("EXITWAVE_PREFIX"), simulator=_simulator)
+_session = open_session("arm300f", prefix=os.environ.get("EXITWAVE_PREFIX"), simulator=_simulator, report=True)
 atexit.register(_session.close)
 globals().update(_session.namespace)
 print(f"{_session.beamline.profile.title}: {len(_session.beamline.devices)} devices", file=sys.stderr)
