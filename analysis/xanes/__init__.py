@@ -47,7 +47,14 @@ from exitwave.analysis.xanes.radial import (
 from exitwave.analysis.xanes.spectra import RegionSpectrum, region_spectrum, write_spectrum
 from exitwave.analysis.xanes.stack import StackOperator, correct_stack, magnification_scales, optical_depth
 from exitwave.analysis.xanes.template import ShiftMap, TemplateShift, edge_bound
-from exitwave.analysis.xanes.volumes import EnergyProjections, VolumeAlignment, align_tomograms, reconstruct_energies
+from exitwave.analysis.xanes.volumes import (
+    EnergyProjections,
+    VolumeAlignment,
+    VolumeFocus,
+    align_tomograms,
+    focus_of_volume,
+    reconstruct_energies,
+)
 
 __all__ = [
     "PRESETS",
@@ -71,6 +78,7 @@ __all__ = [
     "StackOperator",
     "TemplateShift",
     "VolumeAlignment",
+    "VolumeFocus",
     "align",
     "align_tomograms",
     "areal_density",
@@ -85,6 +93,7 @@ __all__ = [
     "edge_map",
     "find_e0",
     "fit_drift",
+    "focus_of_volume",
     "information_bound",
     "k_edge_subtraction",
     "magnification_scales",

@@ -25,10 +25,19 @@ from scipy import ndimage
 from exitwave.analysis.binning import block_mean
 from exitwave.analysis.errors import OutOfRangeError, ShapeError
 from exitwave.analysis.tomography import Geometry, Reconstruction, align_projections
+from exitwave.analysis.tomography.phase import depth_of_focus_warning
 from exitwave.analysis.xanes.registration import Registration
 from exitwave.analysis.xanes.stack import StackOperator
 
-__all__ = ["EnergyProjections", "ProjectionsByEnergy", "VolumeAlignment", "align_tomograms", "reconstruct_energies"]
+__all__ = [
+    "EnergyProjections",
+    "ProjectionsByEnergy",
+    "VolumeAlignment",
+    "VolumeFocus",
+    "align_tomograms",
+    "focus_of_volume",
+    "reconstruct_energies",
+]
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
@@ -281,3 +290,58 @@ def _room(name: str, given: Any, n: int, shape: tuple[int, ...]) -> Any:
     if tuple(given.shape) != (n, *shape):
         raise ShapeError(f"{name}: shape {tuple(given.shape)}, expected {(n, *shape)}")
     return given
+
+
+@dataclass(frozen=True)
+class VolumeFocus:
+    """Whether a reconstructed specimen was in focus through and through.
+
+    Attributes
+    ----------
+    thickness_um : float
+        Its largest extent along the beam at any angle.
+    depth_of_focus_um : float
+        The whole depth.
+    warning : str or None
+        What `depth_of_focus_warning` says of it.
+    """
+
+    thickness_um: float
+    depth_of_focus_um: float
+    warning: str | None
+
+
+def focus_of_volume(outline: npt.ArrayLike, voxel_nm: float, half_depth_um: float) -> VolumeFocus:
+    """Measure how thick a specimen is along the beam, and warn where that exceeds the depth of focus.
+
+    Parameters
+    ----------
+    outline : bool (row, z, x)
+        Where the specimen is; the axis of rotation is along the rows.
+    voxel_nm : float
+    half_depth_um : float
+        In focus within plus and minus this: 2 dr^2 / lambda, `exitwave.analysis.optics.depth_of_focus_um`.
+
+    Warns
+    -----
+    DepthOfFocusWarning
+
+    Raises
+    ------
+    ShapeError
+        Not a volume, or nothing in it.
+    """
+    inside = np.asarray(outline, np.bool_)
+    if inside.ndim != 3 or not inside.any():
+        raise ShapeError(
+            f"outline: shape {inside.shape} with {int(inside.sum())} voxels, expected (row, z, x) with some"
+        )
+    thickest = 0.0
+    angles = np.deg2rad(np.arange(0.0, 180.0, 2.0))
+    for plane in inside[inside.any(axis=(1, 2))]:
+        z, x = np.nonzero(plane)
+        along = np.cos(angles)[:, None] * z + np.sin(angles)[:, None] * x
+        thickest = max(thickest, float(np.ptp(along, axis=1).max()) + 1.0)
+    thickness_um = 1e-3 * voxel_nm * thickest
+    depth_um = 2.0 * half_depth_um
+    return VolumeFocus(thickness_um, depth_um, depth_of_focus_warning(thickness_um, depth_um))

@@ -271,7 +271,16 @@ def evaluate_volume(
             with times.phase(f"volumes, bin {bin_px}"):
                 voxel_nm = bin_px * float(pixel_nm[reference])
                 figures, panel, true = _map(
-                    source, alignment, energies_ev, standards, bin_px, voxel_nm, place, own, Path(folder)
+                    source,
+                    alignment,
+                    energies_ev,
+                    standards,
+                    bin_px,
+                    voxel_nm,
+                    place,
+                    own,
+                    Path(folder),
+                    float(found["depth_of_focus_um"]),
                 )
             rows.append(figures)
             panels.append(panel)
@@ -299,6 +308,7 @@ def evaluate_volume(
         "foil_drift_ev": [row[1] - foil_energy_ev() for row in found["foil"]],
         "voxels": rows,
         **{key: rows[0][key] for key in ("edge_bias_ev", "edge_rms_ev", "pull_width")},
+        **{key: rows[0][key] for key in ("thickness_um", "depth_of_focus_um", "focus_warning")},
     }
 
 
@@ -312,10 +322,17 @@ def _map(
     place: Placing,
     truth: Path,
     folder: Path,
+    half_depth_um: float,
 ) -> tuple[dict[str, Any], EdgePanel, Array]:
     """Return the figures of one size of voxels, and slices for the picture: what was found, and the truth."""
     from exitwave.analysis.figures import EdgePanel
-    from exitwave.analysis.xanes import core_minus_shell, depth_profile, reconstruct_energies, surface_depth_nm
+    from exitwave.analysis.xanes import (
+        core_minus_shell,
+        depth_profile,
+        focus_of_volume,
+        reconstruct_energies,
+        surface_depth_nm,
+    )
     from exitwave.profiles.demos import xanes_truth, xanes_volume_truth
 
     n, size = len(source), alignment.geometry.width // bin_px
@@ -327,6 +344,7 @@ def _map(
         # all energies together have the least noise; glass absorbs a sixth of what the particle does
         outline = outline_of(sum(volumes[k] for k in range(n)) / np.float32(n), OUTLINE)
         depth_nm = surface_depth_nm(outline, voxel_nm)
+        focus = focus_of_volume(outline, voxel_nm, half_depth_um)
         mixture = mixture_of(energies_ev, standards)
         fit = mixture.fit(volumes, variance, passes=1)
         edge, sd = mixture.edge_energy(fit)
@@ -354,6 +372,9 @@ def _map(
         "shell_edge_ev": shells.mean.tolist(),
         "shell_edge_true_ev": true_shells.mean.tolist(),
         "misfit": float(np.nanmedian(fit.misfit[mask])),
+        "thickness_um": focus.thickness_um,
+        "depth_of_focus_um": focus.depth_of_focus_um,
+        "focus_warning": focus.warning,
     }
     cut = height // 2
     name = f"voxels of {voxel_nm:.0f} nm"

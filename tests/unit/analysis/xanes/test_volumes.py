@@ -10,13 +10,14 @@ import pytest
 from scipy import ndimage
 
 from exitwave.analysis.errors import OutOfRangeError, ShapeError
-from exitwave.analysis.tomography import Geometry, project
+from exitwave.analysis.tomography import DepthOfFocusWarning, Geometry, project
 from exitwave.analysis.xanes import (
     EnergyProjections,
     LinearCombination,
     StackOperator,
     VolumeAlignment,
     align_tomograms,
+    focus_of_volume,
     reconstruct_energies,
 )
 
@@ -152,3 +153,19 @@ def test_what_does_not_fit_is_refused(scene: Scene) -> None:
     volumes, variance = reconstruct_energies([EnergyProjections(given.depth)], alignment)
     assert variance is None
     assert volumes.shape == (1, SIZE, SIZE, SIZE)
+
+
+def test_a_specimen_thicker_than_the_depth_of_focus_is_told() -> None:
+    # an elliptic cylinder, 12 um long at 30 deg and 4 um wide, in voxels of 100 nm
+    z, x = np.mgrid[-80:81, -80:81] * 0.1
+    along, across = z * np.cos(np.pi / 6) + x * np.sin(np.pi / 6), x * np.cos(np.pi / 6) - z * np.sin(np.pi / 6)
+    outline = np.zeros((5, 161, 161), np.bool_)
+    outline[1:4] = (along / 6.0) ** 2 + (across / 2.0) ** 2 <= 1.0
+    fine = focus_of_volume(outline, 100.0, 6.5)
+    assert fine.thickness_um == pytest.approx(12.0, abs=0.2)
+    assert (fine.depth_of_focus_um, fine.warning) == (13.0, None)
+    with pytest.warns(DepthOfFocusWarning, match="depth of focus 10 um"):
+        thick = focus_of_volume(outline, 100.0, 5.0)
+    assert thick.warning is not None
+    with pytest.raises(ShapeError, match="outline"):
+        focus_of_volume(np.zeros((3, 4, 5)), 100.0, 5.0)
