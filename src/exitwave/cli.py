@@ -21,6 +21,9 @@ app.add_typer(queue_app, name="queue")
 demo_app = typer.Typer(help="Demonstrations on simulated instruments.")
 app.add_typer(demo_app, name="demo")
 
+NUMBERS = {"ignore_unknown_options": True}
+"""So that -1, the newest run, is taken for what it is."""
+
 ProfileName = Annotated[str, typer.Argument(help="Name of a shipped profile, or a TOML file.")]
 Prefix = Annotated[str | None, typer.Option(help="Prefix of the process variables, in place of the profile's.")]
 JsonFile = Annotated[Path | None, typer.Option(help="Write the figures to this file.")]
@@ -167,7 +170,7 @@ def runs(
     raise typer.Exit(runs_command(number))
 
 
-@app.command()
+@app.command(context_settings=NUMBERS)
 def show(
     uid: Annotated[str, typer.Argument(help="Uid of a run, its beginning, or -1 for the newest.")],
 ) -> None:
@@ -177,7 +180,7 @@ def show(
     raise typer.Exit(show_command(uid))
 
 
-@app.command()
+@app.command(context_settings=NUMBERS)
 def export(
     uid: Annotated[str, typer.Argument(help="Uid of a tomogram's run, its beginning, or -1 for the newest.")],
     file_format: Annotated[str, typer.Option("--format", help="nxtomo or dx (Data Exchange).")] = "nxtomo",
@@ -189,7 +192,7 @@ def export(
     raise typer.Exit(export_command(uid, file_format=file_format, out=out))
 
 
-@app.command()
+@app.command(context_settings=NUMBERS)
 def reconstruct(
     source: Annotated[str, typer.Argument(help="A recorded series (.h5, .nxs, .txrm), a run's uid, or -1.")],
     out: Annotated[Path | None, typer.Option(help="The volume, HDF5; beside it comes a picture.")] = None,

@@ -222,7 +222,7 @@ def test_a_tomogram_is_exported_by_the_command_line(
     bursts = [("dark", [0.0], [200]), ("flat", [0.0], [200]), ("primary", ASKED, [200] * 4)]
     uid = record(data, bursts, time_s=1.7e9, tomography=WORK, pixel_size_nm=30.0, energy_kev=8.6)
     for file_format, ending in (("nxtomo", ".nxs"), ("dx", ".h5")):
-        result = CliRunner().invoke(app, ["export", uid[:6], "--format", file_format])
+        result = CliRunner().invoke(app, ["export", "-1", "--format", file_format])
         assert result.exit_code == 0, result.output
         path = tmp_path / f"tomogram-{uid[:8]}{ending}"
         assert path.name in result.output
