@@ -65,10 +65,20 @@ class _Stop:
     flats: range
 
 
+@dataclass(frozen=True)
+class _Light:
+    """A stop whose flats are still to come: light without the dark."""
+
+    stop: _Stop
+    image: Image
+
+
 class LiveXanes(LiveRouter):
     """Follows a scan of energies of one place: streams ``dark``, ``flat``, ``primary`` and ``energy`` of one camera.
 
-    Of several places or repeats the first is followed.
+    Of several places, angles or repeats the first is followed. Where the flats are taken in a second pass, stops wait
+    for those of their energy; `waiting` says how many do. A run that resumes the one before goes on with its energies;
+    `needs` says which run has to be heard first.
 
     Parameters
     ----------
@@ -82,27 +92,74 @@ class LiveXanes(LiveRouter):
         self._reset()
 
     def _reset(self) -> None:
-        self._rows: dict[str, dict[int, Image]] = {"flat": {}, "primary": {}}
-        self._arrived = {"flat": 0, "primary": 0}
-        self._dark_sum: npt.NDArray[np.float64] | None = None
-        self._darks = 0
-        self._waiting: list[_Stop] = []
-        self._flat: tuple[Image, float] | None = None
+        self._chain = ""
         self._depths: dict[float, Image] = {}
         self._first_nm = 0.0
         self._binning = 1
         self._edge_ev: float | None = None
         self._expected = 0
+        self._flats_when = "each"
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what belongs to one run alone: its rows, its beam."""
+        self._rows: dict[str, dict[int, Image]] = {"flat": {}, "primary": {}}
+        self._arrived = {"flat": 0, "primary": 0}
+        self._waiting: list[_Stop] = []
+        self._flat: tuple[Image, float] | None = None
+        self._unsettled: dict[float, _Light] = {}
+        self._last: _Light | None = None
+        self._fresh_darks = True
+
+    def needs(self, start: Mapping[str, Any]) -> str | None:
+        """Return the run that this one goes on with, if it is another than the last."""
+        first = start.get("resumes")
+        return str(first) if first is not None and str(first) != self._chain else None
 
     def run_started(self, start: Mapping[str, Any]) -> None:
-        """Begin anew."""
-        self._reset()
+        """Begin anew, or go on with the run that is resumed."""
         self._camera = str(start.get("camera", ""))
         self._record = str(start.get("energy_record", "")) + "_"
+        if self._chain and str(start.get("resumes")) == self._chain:
+            self._begin()
+            return
+        self._reset()
+        self._dark_sum: npt.NDArray[np.float64] | None = None
+        self._darks = 0
+        self._chain = str(start.get("uid", ""))
         scan = start.get("xanes", {})
         edges: Sequence[float] = scan.get("edges_ev", ())
         self._edge_ev = float(edges[0]) if len(edges) else None
         self._expected = len(scan.get("energies_ev", ()))
+        self._angles = max(1, len(scan.get("angles_deg", ())))
+        self._flats_when = str(scan.get("flats", "each")) if int(scan.get("num_flats", 1)) else "none"
+
+    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+        """Take what still waits for flats with those that came: no others will."""
+        if self._flat is not None:
+            for light in list(self._unsettled.values()):
+                self._add(light, self._flat)
+            self._unsettled = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many energies wait for their flats."""
+        return len(self._unsettled)
+
+    @property
+    def note(self) -> str | None:
+        """Why there is no map and none will come, or not yet; one line, None where all is well."""
+        if self._flats_when == "none" and not self._depths:
+            return "no map: the scan takes no flats"
+        if self._unsettled:
+            return f"{len(self._unsettled)} energies wait for the flats of the second pass"
+        return None
+
+    def light(self) -> tuple[float, Image, float] | None:
+        """Return energy (eV), counts (y, x) and pixel (nm) of the last stop without an optical depth; None for none."""
+        if self._last is None:
+            return None
+        return self._last.stop.energy_ev, self._last.image, self._last.stop.pixel_nm * self._binning
 
     @property
     def energies(self) -> int:
@@ -124,6 +181,8 @@ class LiveXanes(LiveRouter):
         for frame in frames:
             small = block_mean(frame, (self._binning, self._binning))
             if stream == "dark":
+                if self._fresh_darks:  # of a run that resumes another: its own, if it takes some
+                    self._fresh_darks, self._dark_sum, self._darks = False, None, 0
                 self._dark_sum = small.astype(np.float64) if self._dark_sum is None else self._dark_sum + small
                 self._darks += 1
             elif stream in self._rows:
@@ -138,6 +197,8 @@ class LiveXanes(LiveRouter):
         told = {name.removeprefix(self._record): value for name, value in data.items()}
         if int(told.get("place", 0)) or int(told.get("repeat_number", 0)):
             return
+        if int(told["shot"]) % self._angles and int(told["shot"]) >= 0:
+            return  # the angle is what a shot's number counts innermost
         frames = _rows(told["first_frame"], told["num_frames"]) if int(told["shot"]) >= 0 else range(0)
         flats = _rows(told["first_flat"], told["num_flats"])
         energy_ev = 1e3 * float(told["setpoint"])
@@ -155,8 +216,17 @@ class LiveXanes(LiveRouter):
             dark = 0.0 if self._dark_sum is None else (self._dark_sum / self._darks).astype(np.float32)
             if len(stop.flats):
                 self._flat = self._take("flat", stop.flats) - dark, stop.current
-            if len(stop.frames) and self._flat is not None:
-                self._add(stop, self._take("primary", stop.frames) - dark)
+                if (late_light := self._unsettled.pop(stop.energy_ev, None)) is not None:
+                    self._add(late_light, self._flat)
+            if not len(stop.frames):
+                continue
+            light = _Light(stop, self._take("primary", stop.frames) - dark)
+            if self._flats_when == "pass":
+                self._unsettled[stop.energy_ev] = self._last = light
+            elif self._flat is not None:
+                self._add(light, self._flat)
+            else:
+                self._last = light
 
     def _take(self, stream: str, rows: range) -> Image:
         kept = self._rows[stream]
@@ -164,14 +234,12 @@ class LiveXanes(LiveRouter):
         self._rows[stream] = {row: frame for row, frame in kept.items() if row > rows[-1]}
         return np.asarray(mean, np.float32)
 
-    def _add(self, stop: _Stop, light: Image) -> None:
-        if self._flat is None:
-            return
-        flat, current = self._flat
+    def _add(self, light: _Light, of_flats: tuple[Image, float]) -> None:
+        stop, (flat, current) = light.stop, of_flats
         known = stop.current > 0.0 and current > 0.0
         ratio = np.float32(stop.current / current if known else 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            depth = np.log(np.maximum(flat, 1.0) * ratio / np.maximum(light, 1.0)).astype(np.float32)
+            depth = np.log(np.maximum(flat, 1.0) * ratio / np.maximum(light.image, 1.0)).astype(np.float32)
         self._first_nm = self._first_nm or stop.pixel_nm
         rows, columns = depth.shape
         operator = StackOperator.identity(1, (rows, columns), scale=[self._first_nm / stop.pixel_nm])
