@@ -145,16 +145,24 @@ class Microscope(Record):
         )
         self.pixel_size, self.energy = signal("pixel_size", 30.0), Thing(name="energy")
         self.zone_plate_name = signal("zone_plate_name", "A")
+        self.detector, self.asked_magnifications = Thing(name="hr", z=Axis("track", 0.0, 1300.0)), []
 
     def magnification_now(self) -> float:
         return 60.0
 
     def energy_move(self, energy_kev: float, *, beyond: bool = False, magnification: float | None = None) -> EnergyMove:
         self.mono.check_energy(energy_kev)
-        return EnergyMove(energy_kev, 20.0 + self.zone_plate.focus.correction_mm(energy_kev, beyond=beyond), None, 60.0)
+        track_mm = None
+        if self.keep == "magnification":
+            self.asked_magnifications.append(magnification)
+            track_mm = 150.0 * energy_kev
+            self.detector.z.check_value(track_mm)
+        plate_mm = 20.0 + self.zone_plate.focus.correction_mm(energy_kev, beyond=beyond)
+        return EnergyMove(energy_kev, plate_mm, track_mm, 60.0)
 
     def energy_targets(self, move: EnergyMove) -> list[tuple[Any, float]]:
-        return [(self.mono.energy, move.energy_kev), (self.zone_plate.z, move.zone_plate_mm)]
+        targets = [(self.mono.energy, move.energy_kev), (self.zone_plate.z, move.zone_plate_mm)]
+        return targets if move.track_mm is None else [*targets, (self.detector.z, move.track_mm)]
 
     def describe_optics(self) -> dict[str, Any]:
         return {"zone_plate": "A"}
@@ -254,6 +262,41 @@ def test_flats_of_a_second_pass_are_noted_with_their_repeat(instrument: Any) -> 
     sent = told(messages(imaging(instrument, ENERGIES, None, flats="pass", repeats=2, num_flats=1, num_darks=0)))
     noted = [what for what in sent if what.startswith("energy_record_repeat_number=")]
     assert noted == [f"energy_record_repeat_number={repeat}" for repeat in (0, 1) for _ in range(8)]
+
+
+def test_the_detector_follows_where_the_magnification_is_kept(instrument: Any) -> None:
+    microscope = instrument.microscope
+    sent = told(messages(imaging(instrument, ENERGIES, None, num_flats=1, num_darks=0, keep="magnification")))
+    tracks = [float(what.removeprefix("track=")) for what in sent if what.startswith("track=")]
+    # at each energy, in step with monochromator and lens, and back to where it was at the end (8 keV without an engine)
+    expected = [150.0 * ev * 1e-3 for ev in ENERGIES]
+    assert tracks[:4] == pytest.approx(expected, rel=1e-5)
+    assert len(tracks) == 5
+    lit = False
+    for what in sent:
+        if what.startswith("fast="):
+            lit = what == "fast=open"
+        assert not (lit and what.startswith("track=")), "the detector moves while frames are taken"
+    for energy_ev, track in zip(ENERGIES, expected, strict=True):
+        at = sent.index(f"track={track:g}")
+        # the last energy that was commanded before is its own
+        before = [what for what in sent[:at] if what.startswith("dcm_energy=")]
+        assert before[-1] == f"dcm_energy={1e-3 * energy_ev:g}"
+    # one magnification for all of the scan, so that no move's remainder adds up; and the microscope is as it was
+    assert set(microscope.asked_magnifications) == {60.0}
+    assert microscope.keep == "detector"
+    # with the detector left alone nothing of it moves
+    assert not [w for w in told(messages(imaging(instrument, ENERGIES, None, num_darks=0))) if w.startswith("track=")]
+
+
+def test_a_detector_that_can_not_follow_is_told_before_anything_moves(instrument: Any) -> None:
+    instrument.microscope.detector.z.limits = (0.0, 1251.0)
+    for plan in (imaging, tomography):
+        seen: list[Msg] = []
+        with pytest.raises(MotionLimitError, match=r"track: 1252\.5 is outside"):
+            seen.extend(plan(instrument, ENERGIES, None, keep="magnification"))
+        assert not [m for m in seen if m.command == "set"]
+        assert instrument.microscope.keep == "detector"
 
 
 def test_the_pitch_is_looked_for_at_every_second_energy(instrument: Any) -> None:
