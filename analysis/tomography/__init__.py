@@ -37,6 +37,7 @@ from exitwave.analysis.tomography.voids import (
     void_fraction_counted,
     void_fraction_from_halves,
     void_fraction_integrated,
+    void_fractions_from_halves_by_depth,
 )
 
 __all__ = [
@@ -90,4 +91,5 @@ __all__ = [
     "void_fraction_counted",
     "void_fraction_from_halves",
     "void_fraction_integrated",
+    "void_fractions_from_halves_by_depth",
 ]

@@ -40,6 +40,7 @@ __all__ = [
     "void_fraction_counted",
     "void_fraction_from_halves",
     "void_fraction_integrated",
+    "void_fractions_from_halves_by_depth",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -207,6 +208,85 @@ def void_fraction_from_halves(
     ------
     FitError, ShapeError, OutOfRangeError
     """
+    found = [
+        Fraction(0.0, 0.0, int(inside.sum()))
+        if half.around is None
+        else void_fraction_integrated(
+            half.volume, inside, half.mu, mu_sd=half.mu_sd, around=half.around, twin=half.finder
+        )
+        for half in _found_in_halves(first, second, inside, smooth_px, grow_px, smallest, kinds)
+    ]
+    return _mean_of_halves(found)
+
+
+def void_fractions_from_halves_by_depth(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    inside: Flags,
+    depth_px: npt.NDArray[Any],
+    edges_px: npt.ArrayLike,
+    *,
+    smooth_px: float = 2.0,
+    grow_px: float = 4.0,
+    smallest: int = 20,
+    kinds: tuple[Label, ...] = VOIDS,
+) -> list[Shell]:
+    """Return the void fraction of each shell between depths, voids found once in the whole inside.
+
+    Parameters
+    ----------
+    first, second, inside, smooth_px, grow_px, smallest, kinds
+        As `void_fraction_from_halves`.
+    depth_px : array (slice, z, x)
+        Of each voxel below the surface.
+    edges_px : array
+        Depths between the shells, rising; shells that hold no voxel of the inside are left out.
+
+    Raises
+    ------
+    FitError, ShapeError, OutOfRangeError
+    """
+    edges = _rising(edges_px)
+    require_same_shape("depth", np.asarray(depth_px), inside.shape)
+    halves = _found_in_halves(first, second, inside, smooth_px, grow_px, smallest, kinds)
+    shells = []
+    for low, high in pairwise(edges):
+        part = inside & (depth_px > low) & (depth_px <= high)
+        if not part.any():
+            continue
+        found = [
+            Fraction(0.0, 0.0, int(part.sum()))
+            if half.around is None
+            else void_fraction_integrated(
+                half.volume, part, half.mu, mu_sd=half.mu_sd, around=half.around, twin=half.finder
+            )
+            for half in halves
+        ]
+        shells.append(Shell(float(low), float(high), _mean_of_halves(found)))
+    return shells
+
+
+@dataclass(frozen=True)
+class _Half:
+    """A half volume, and what the other one, `finder`, found for it; no `around` where it found nothing."""
+
+    volume: Floats
+    finder: Floats
+    mu: float
+    mu_sd: float
+    around: Flags | None
+
+
+def _found_in_halves(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    inside: Flags,
+    smooth_px: float,
+    grow_px: float,
+    smallest: int,
+    kinds: tuple[Label, ...],
+) -> list[_Half]:
+    """Let each half find the voids that are integrated in the other."""
     halves = (checked_volume("first", first), checked_volume("second", second))
     require_same_shape("second", halves[1], halves[0].shape)
     require_same_shape("inside", inside, halves[0].shape)
@@ -218,14 +298,24 @@ def void_fraction_from_halves(
         away = ndimage.distance_transform_edt(~is_void(labels))
         mu, sd = material_level(other, inside & (away > grow_px + 1.0))
         chosen = np.isin(labels, [int(kind) for kind in kinds])
-        if not chosen.any():
-            found.append(Fraction(0.0, 0.0, int(inside.sum())))
-            continue
-        around = ndimage.distance_transform_edt(~chosen) <= np.minimum(away, grow_px)
-        found.append(void_fraction_integrated(other, inside, mu, mu_sd=sd, around=around, twin=finder))
+        around = None
+        if chosen.any():
+            around = np.asarray(ndimage.distance_transform_edt(~chosen) <= np.minimum(away, grow_px), bool)
+        found.append(_Half(other, finder, mu, sd, around))
+    return found
+
+
+def _mean_of_halves(found: list[Fraction]) -> Fraction:
+    """Return the mean; the halves are independent as far as their noise goes."""
     a, b = found
-    # the halves are independent as far as their noise goes
     return Fraction(0.5 * (a.value + b.value), 0.5 * float(np.hypot(a.sd, b.sd)), a.voxels)
+
+
+def _rising(edges_px: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    edges = np.asarray(edges_px, np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0.0).all():
+        raise OutOfRangeError("edges: at least two depths that rise are needed")
+    return edges
 
 
 def void_fraction_by_depth(
@@ -246,9 +336,7 @@ def void_fraction_by_depth(
     ------
     FitError, ShapeError, OutOfRangeError
     """
-    edges = np.asarray(edges_px, np.float64)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0.0).all():
-        raise OutOfRangeError("edges: at least two depths that rise are needed")
+    edges = _rising(edges_px)
     depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1]
     shells = []
     for low, high in pairwise(edges):

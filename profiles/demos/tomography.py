@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ VOID_BIN = 2
 """Voxels are taken together (2 x 2 x 2) where voids are counted: a fraction is linear, and it costs an eighth."""
 SURFACE_NM = 170.0
 """Depth below the surface from which fractions are taken: the surface itself is blurred."""
+DEPTHS_NM = (SURFACE_NM, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
+"""Between these depths fractions are compared shell by shell."""
 CRACK_LABEL = 2
 VOID_LABELS = (CRACK_LABEL, 3)
 
@@ -208,7 +211,7 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         **_alignment_figures(tomogram, geometry, truth / "frames.jsonl"),
     }
     with times.phase("voids"):
-        figures |= _void_figures(halves, voxel_nm, truth)
+        figures |= _void_figures(halves, voxel_nm, _half_depth_um(tomogram), truth)
     with times.phase("picture"):
         middle = [n // 2 for n in volume.shape]
         picture = pictures.slices_figure(
@@ -256,13 +259,14 @@ def _constant(values: npt.NDArray[np.float64], angles_deg: npt.NDArray[np.float6
     return float(np.linalg.lstsq(design, values, rcond=None)[0][0])
 
 
-def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[str, Any]:
+def _void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, truth: Path) -> dict[str, Any]:
     """Return void fractions by each method beside the true one, over the same inside."""
     import h5py
     from scipy import ndimage
 
     from exitwave.analysis.binning import block_mean
-    from exitwave.analysis.tomography import segmentation, voids
+    from exitwave.analysis.tomography import DepthOfFocusWarning, segmentation, voids
+    from exitwave.analysis.xanes import focus_of_volume
 
     mean = 0.5 * (halves[0] + halves[1])
     box = _box(mean)
@@ -272,16 +276,26 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
     edge_nm = VOID_BIN * voxel_nm
     whole = segmentation.envelope(mean, smooth_px=1.5, close_px=4.0)
     inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / edge_nm, bool)
+    with warnings.catch_warnings():
+        # it stands among the figures; here nobody reads warnings
+        warnings.simplefilter("ignore", DepthOfFocusWarning)
+        focus = focus_of_volume(whole, edge_nm, half_depth_um)
     finding: dict[str, Any] = {"smooth_px": 1.2, "grow_px": 3.0, "smallest": 8}
     best = voids.void_fraction_from_halves(halves[0], halves[1], inside, **finding)
     cracks = voids.void_fraction_from_halves(halves[0], halves[1], inside, kinds=(segmentation.Label.CRACK,), **finding)
+    depth_px = np.asarray(ndimage.distance_transform_edt(whole))
+    edges_nm = [edge for edge in DEPTHS_NM if edge < edge_nm * float(depth_px.max())]
+    shells = voids.void_fractions_from_halves_by_depth(
+        halves[0], halves[1], inside, depth_px, np.array(edges_nm) / edge_nm, **finding
+    )
     labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
     counted = voids.void_fraction_counted(labels)
     with h5py.File(truth / "volume.h5") as file:
         true = file["labels"][()]
         pitch_nm = float(file["labels"].attrs["pitch_nm"])
     particle = np.isin(true, (1, *VOID_LABELS))
-    deep = ndimage.distance_transform_edt(particle) > SURFACE_NM / pitch_nm
+    true_depth_nm = pitch_nm * np.asarray(ndimage.distance_transform_edt(particle))
+    deep = true_depth_nm > SURFACE_NM
     true_voids = float(np.isin(true[deep], VOID_LABELS).mean())
     true_cracks = float((true[deep] == CRACK_LABEL).mean())
     told: Mapping[str, Any] = json.loads((truth / "truth.json").read_text())["specimen"]
@@ -296,8 +310,36 @@ def _void_figures(halves: list[Volume], voxel_nm: float, truth: Path) -> dict[st
         "crack_fraction_true": true_cracks,
         "crack_fraction_error": cracks.value / true_cracks - 1.0 if true_cracks else None,
         "crack_fraction_whole_true": told["crack_fraction"],
+        "void_fraction_by_depth": [
+            {
+                "from_nm": round(shell.from_px * edge_nm),
+                "to_nm": round(shell.to_px * edge_nm),
+                "fraction": shell.fraction.value,
+                "sd": shell.fraction.sd,
+                "true": _void_share(true, true_depth_nm, shell.from_px * edge_nm, shell.to_px * edge_nm),
+            }
+            for shell in shells
+        ],
         "signal_to_noise_voxel": noise,
+        "thickness_um": focus.thickness_um,
+        "depth_of_focus_um": focus.depth_of_focus_um,
+        "depth_of_focus_warning": focus.warning,
     }
+
+
+def _void_share(
+    labels: npt.NDArray[Any], depth_nm: npt.NDArray[np.float64], from_nm: float, to_nm: float
+) -> float | None:
+    """Return the true void fraction between two depths; None where the particle is not so deep."""
+    shell = labels[(depth_nm > from_nm) & (depth_nm <= to_nm)]
+    return float(np.isin(shell, VOID_LABELS).mean()) if shell.size else None
+
+
+def _half_depth_um(tomogram: Tomogram) -> float:
+    """Return the depth of focus to either side, by the outermost zone and the energy."""
+    from exitwave.analysis import optics
+
+    return float(optics.depth_of_focus_um(tomogram.start["outermost_zone_nm"], float(tomogram.energy_kev or 0.0)))
 
 
 def _box(volume: Volume, rim: int = 16) -> tuple[slice, ...]:

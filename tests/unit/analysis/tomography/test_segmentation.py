@@ -105,6 +105,25 @@ def test_shells_add_up_and_follow_the_truth(case):
     assert mean == pytest.approx(whole.value, abs=1e-6)
 
 
+def test_voids_found_once_are_told_by_depth(case):
+    whole = seg.envelope(case.volume, close_px=4.0)
+    inside = deep(whole)
+    depth = ndimage.distance_transform_edt(whole)
+    found = voids.void_fraction_from_halves(case.halves[0], case.halves[1], inside)
+    shells = voids.void_fractions_from_halves_by_depth(
+        case.halves[0], case.halves[1], inside, depth, [RIM, 12, 20, 60, 200]
+    )
+    for shell in shells:
+        true = case.holes[(depth > shell.from_px) & (depth <= shell.to_px)].mean()
+        assert abs(shell.fraction.value - true) < 0.005 + 0.1 * true
+    total = sum(s.fraction.voxels for s in shells)
+    assert total == found.voxels, "no voxel is left out, none counts twice"
+    mean = sum(s.fraction.value * s.fraction.voxels for s in shells) / total
+    assert mean == pytest.approx(found.value, abs=1e-6)
+    with pytest.raises(OutOfRangeError, match="rise"):
+        voids.void_fractions_from_halves_by_depth(case.halves[0], case.halves[1], inside, depth, [3.0, 2.0])
+
+
 def test_labels_of_a_clean_volume():
     z, y, x = np.mgrid[:40, :48, :48] - np.array([19.5, 23.5, 23.5]).reshape(3, 1, 1, 1)
     truth = np.where(x**2 + y**2 + z**2 < 18**2, np.uint8(seg.Label.MATERIAL), np.uint8(seg.Label.OUTSIDE))
