@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from exitwave.profiles.schema_base import AnyDevice, AnyRoles
 
@@ -55,6 +55,9 @@ class ScanGeneratorModel(_StemDevice):
     largest_field_nm: PositiveFloat = 50.0
     shortest_dwell_us: PositiveFloat = 0.1
     largest_shift_nm: PositiveFloat = 1000.0
+    longest_dwell_us: PositiveFloat = 1e7
+    longest_flyback_us: PositiveFloat = 1e6
+    most_frames: PositiveInt = 1_000_000
 
 
 class HaadfCameraModel(_StemDevice):

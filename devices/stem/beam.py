@@ -6,11 +6,12 @@ import threading
 from typing import Any
 
 from ophyd import Component as Cpt
-from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV
+from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 
 from exitwave.devices.errors import SettingError
 from exitwave.devices.status import FirstStatus
 from exitwave.devices.stem.errors import BeamError
+from exitwave.devices.stem.setting import Setting
 
 __all__ = ["BeamBlanker", "ColumnVacuum", "DoseMeter"]
 
@@ -90,7 +91,7 @@ class DoseMeter(Device):
     accumulated = Cpt(EpicsSignalRO, "Accumulated_RBV", kind="normal", auto_monitor=True, doc="Since the reset, e/A2")
     electrons = Cpt(EpicsSignalRO, "Electrons_RBV", kind="normal", auto_monitor=True, doc="Since the reset")
     reset_command = Cpt(EpicsSignal, "Reset", kind="omitted", put_complete=True)
-    hardware_limit = Cpt(EpicsSignalWithRBV, "HardwareLimit", kind="config", doc="Blanks by itself, e/A2; 0: none")
+    hardware_limit = Cpt(Setting, "HardwareLimit", kind="config", doc="Blanks by itself, e/A2; 0: none")
 
 
 class ColumnVacuum(Device):

@@ -18,6 +18,7 @@ from exitwave.devices.status import FirstStatus
 from exitwave.devices.stem.errors import EventFileError
 from exitwave.devices.stem.event_documents import FrameCounters, PhotonList
 from exitwave.devices.stem.event_writer import EventCapture, EventWriter
+from exitwave.devices.stem.setting import Setting
 
 __all__ = ["EdsDetector", "EdsSegment", "FourSegmentEds", "TwoSegmentEds"]
 
@@ -67,9 +68,9 @@ class EdsDetector(FrameCounters, Device):
     num_channels = Cpt(EpicsSignalRO, "NumChannels_RBV", kind="config")
     segment_count = Cpt(EpicsSignalRO, "NumSegments_RBV", kind="config")
     dead_time_model = Cpt(EpicsSignalWithRBV, "DeadTimeModel", kind="config", string=True)
-    process_time = Cpt(EpicsSignalWithRBV, "ProcessTime", kind="config", doc="us")
+    process_time = Cpt(Setting, "ProcessTime", kind="config", doc="us")
     dead_time = Cpt(EpicsSignalRO, "DeadTime_RBV", kind="config", doc="Per pulse, us")
-    resolving_time = Cpt(EpicsSignalWithRBV, "ResolvingTime", kind="config", doc="us")
+    resolving_time = Cpt(Setting, "ResolvingTime", kind="config", doc="us")
     input_rate = Cpt(EpicsSignalRO, "InputRate_RBV", kind="omitted", auto_monitor=True, doc="All segments, 1/s")
     output_rate = Cpt(EpicsSignalRO, "OutputRate_RBV", kind="omitted", auto_monitor=True, doc="All segments, 1/s")
     dead_fraction = Cpt(EpicsSignalRO, "DeadFraction_RBV", kind="omitted", auto_monitor=True, doc="Mean, %")
@@ -214,12 +215,7 @@ class EdsDetector(FrameCounters, Device):
 
         def check(**_: Any) -> None:
             if hdf.write_status.get() == "Write error":
-                status.fail(
-                    EventFileError(
-                        f"{self.name}: events can't be written: {hdf.write_message.get()}; "
-                        "see to the disk and scan again"
-                    )
-                )
+                status.fail(self.write_error(str(hdf.write_message.get())))
             elif int(hdf.num_captured.get()) >= self._target or not hdf.capturing.get():
                 status.finish()
 
@@ -227,6 +223,12 @@ class EdsDetector(FrameCounters, Device):
         status.add_callback(lambda _: [signal.unsubscribe(token) for signal, token in tokens])
         check()
         return status
+
+    def write_error(self, message: str) -> EventFileError:
+        """Return the error that says why there are no more events in the file."""
+        return EventFileError(
+            f"{self.name}: events can't be written: {message or 'nobody said why'}; see to the disk and scan again"
+        )
 
     def get_index(self) -> int:
         """Complete frames in the current file."""

@@ -9,7 +9,7 @@ from ophyd import Component as Cpt
 from ophyd import Device, Signal
 from ophyd.status import Status
 
-__all__ = ["FocusResult", "FrameRecord", "ScanSummary"]
+__all__ = ["FocusResult", "FrameRecord", "ScanSummary", "TrackRecord"]
 
 
 class Finding(Signal):
@@ -49,10 +49,22 @@ class ScanSummary(Device):
     """How a scan ended; set by the plan."""
 
     asked = Cpt(Finding, value=0, kind="normal", doc="Frames asked for")
-    taken = Cpt(Finding, value=0, kind="normal", doc="Complete frames in the file")
+    taken = Cpt(Finding, value=0, kind="normal", doc="Complete frames in the files of all detectors: rows of primary")
+    images = Cpt(Finding, value=0, kind="normal", doc="Dark-field frames in their file")
+    event_frames = Cpt(Finding, value=0, kind="normal", doc="Complete frames in the file of events")
     exposed = Cpt(Finding, value=0, kind="normal", doc="Of these, frames that ended before the dose limit was reached")
     events = Cpt(Finding, value=0, kind="normal", doc="X-ray events in the file")
-    reason = Cpt(Finding, value="", kind="normal", doc="complete, dose limit, precision, stopped")
+    reason = Cpt(Finding, value="", kind="normal", doc="complete, dose limit, precision, stopped, write error")
     dose = Cpt(Finding, value=math.nan, kind="normal", doc="Accumulated after the beam was blanked, e/A2")
     dose_limit = Cpt(Finding, value=0.0, kind="normal", doc="e/A2, 0 for none")
     precision = Cpt(Finding, value=math.nan, kind="normal", doc="Standard error of a column's width, pm")
+
+
+class TrackRecord(Device):
+    """Where the specimen of a tilt series was found; set by the plan."""
+
+    alpha = Cpt(Finding, value=math.nan, kind="normal", doc="Tilt, deg")
+    x = Cpt(Finding, value=math.nan, kind="normal", doc="Beam shift at which it was found, nm, along the lines")
+    y = Cpt(Finding, value=math.nan, kind="normal", doc="Likewise across them")
+    dx = Cpt(Finding, value=math.nan, kind="normal", doc="From the middle of the frame, pixels, along the lines")
+    dy = Cpt(Finding, value=math.nan, kind="normal", doc="Likewise across them")

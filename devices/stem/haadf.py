@@ -9,10 +9,11 @@ from typing import Any
 import h5py
 import numpy as np
 from ophyd import Component as Cpt
-from ophyd import EpicsSignalWithRBV
 
 from exitwave.devices.camera import Camera
+from exitwave.devices.errors import CameraError
 from exitwave.devices.frames import ATTRIBUTES_PATH, FrameColumn, LatestFrame
+from exitwave.devices.stem.setting import Setting
 
 __all__ = ["HaadfCamera", "ScanFrame"]
 
@@ -72,10 +73,10 @@ class HaadfCamera(Camera):
     go by.
     """
 
-    gain = Cpt(EpicsSignalWithRBV, "Gain", kind="config", doc="Of the amplifier")
-    offset = Cpt(EpicsSignalWithRBV, "Offset", kind="config", doc="Of the amplifier")
-    inner_angle = Cpt(EpicsSignalWithRBV, "InnerAngle", kind="config", doc="mrad")
-    outer_angle = Cpt(EpicsSignalWithRBV, "OuterAngle", kind="config", doc="mrad")
+    gain = Cpt(Setting, "Gain", kind="config", doc="Of the amplifier")
+    offset = Cpt(Setting, "Offset", kind="config", doc="Of the amplifier")
+    inner_angle = Cpt(Setting, "InnerAngle", kind="config", doc="mrad")
+    outer_angle = Cpt(Setting, "OuterAngle", kind="config", doc="mrad")
     frame_doses = Cpt(FrameColumn, key="dose", kind="omitted", doc="Accumulated at the end of each frame, e/A2")
     newest = Cpt(NewestFrame, kind="omitted", doc="Newest frame in the file, with dose and beam shift")
 
@@ -87,6 +88,12 @@ class HaadfCamera(Camera):
         StorageSpaceError
         """
         self.check_storage(math.ceil(num_frames * 2 * shape[0] * shape[1] / max(self.frame_bytes, 1)))
+
+    def write_error(self, message: str) -> CameraError:
+        """Return the error that says why there are no more frames in the file."""
+        return CameraError(
+            f"{self.name}: frames can't be written: {message or 'nobody said why'}; see to the disk and scan again"
+        )
 
     def __init__(self, prefix: str = "", *, readout_s: float = 0.0, **kwargs: Any):
         super().__init__(prefix, readout_s=readout_s, **kwargs)

@@ -12,7 +12,8 @@ from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO, EpicsSignalW
 from exitwave.devices.errors import SettingError
 from exitwave.devices.status import FirstStatus
 from exitwave.devices.stem.errors import ScanError
-from exitwave.devices.stem.findings import FrameRecord, ScanSummary
+from exitwave.devices.stem.findings import FrameRecord, ScanSummary, TrackRecord
+from exitwave.devices.stem.setting import Setting
 
 __all__ = ["ScanGenerator", "ScanSettings"]
 
@@ -87,22 +88,22 @@ class ScanGenerator(Device):
     largest_field_nm, shortest_dwell_us, largest_shift_nm : float
     """
 
-    field_of_view = Cpt(EpicsSignalWithRBV, "FieldOfView", kind="config", doc="nm")
-    width = Cpt(EpicsSignalWithRBV, "Width", kind="config")
-    height = Cpt(EpicsSignalWithRBV, "Height", kind="config")
-    rotation = Cpt(EpicsSignalWithRBV, "Rotation", kind="config", doc="deg")
-    dwell = Cpt(EpicsSignalWithRBV, "Dwell", kind="config", doc="us")
-    flyback = Cpt(EpicsSignalWithRBV, "Flyback", kind="config", doc="us")
+    field_of_view = Cpt(Setting, "FieldOfView", kind="config", doc="nm")
+    width = Cpt(Setting, "Width", kind="config")
+    height = Cpt(Setting, "Height", kind="config")
+    rotation = Cpt(Setting, "Rotation", kind="config", doc="deg")
+    dwell = Cpt(Setting, "Dwell", kind="config", doc="us")
+    flyback = Cpt(Setting, "Flyback", kind="config", doc="us")
     line_sync = Cpt(EpicsSignalWithRBV, "LineSync", kind="config", string=True, doc="Off, Mains")
-    sub_x = Cpt(EpicsSignalWithRBV, "SubX", kind="config")
-    sub_y = Cpt(EpicsSignalWithRBV, "SubY", kind="config")
-    sub_width = Cpt(EpicsSignalWithRBV, "SubWidth", kind="config")
-    sub_height = Cpt(EpicsSignalWithRBV, "SubHeight", kind="config")
-    num_frames = Cpt(EpicsSignalWithRBV, "NumFrames", kind="config")
+    sub_x = Cpt(Setting, "SubX", kind="config")
+    sub_y = Cpt(Setting, "SubY", kind="config")
+    sub_width = Cpt(Setting, "SubWidth", kind="config")
+    sub_height = Cpt(Setting, "SubHeight", kind="config")
+    num_frames = Cpt(Setting, "NumFrames", kind="config")
     serpentine = Cpt(EpicsSignalWithRBV, "Serpentine", kind="config", string=True)
     blank_on_stop = Cpt(EpicsSignalWithRBV, "BlankOnStop", kind="config", string=True)
-    shift_x = Cpt(EpicsSignalWithRBV, "ShiftX", kind="normal", doc="Beam shift along the lines, nm")
-    shift_y = Cpt(EpicsSignalWithRBV, "ShiftY", kind="normal", doc="Beam shift across the lines, nm")
+    shift_x = Cpt(Setting, "ShiftX", kind="normal", doc="Beam shift along the lines, nm")
+    shift_y = Cpt(Setting, "ShiftY", kind="normal", doc="Beam shift across the lines, nm")
     start_command = Cpt(EpicsSignal, "Start", kind="omitted", put_complete=True)
     stop_command = Cpt(EpicsSignal, "Stop", kind="omitted", put_complete=True)
     busy = Cpt(EpicsSignalRO, "Busy_RBV", kind="omitted", string=True, auto_monitor=True, doc="Idle, Busy")
@@ -117,6 +118,7 @@ class ScanGenerator(Device):
     pixel_clock = Cpt(EpicsSignalRO, "PixelClock_RBV", kind="config", doc="Hz")
     frame_record = Cpt(FrameRecord, "", kind="omitted")
     summary = Cpt(ScanSummary, "", kind="omitted")
+    track_record = Cpt(TrackRecord, "", kind="omitted")
 
     def __init__(
         self,
@@ -126,6 +128,9 @@ class ScanGenerator(Device):
         largest_field_nm: float = 50.0,
         shortest_dwell_us: float = 0.1,
         largest_shift_nm: float = 1000.0,
+        longest_dwell_us: float = 1e7,
+        longest_flyback_us: float = 1e6,
+        most_frames: int = 1_000_000,
         **kwargs: Any,
     ):
         super().__init__(prefix, **kwargs)
@@ -133,6 +138,9 @@ class ScanGenerator(Device):
         self.largest_field_nm = largest_field_nm
         self.shortest_dwell_us = shortest_dwell_us
         self.largest_shift_nm = largest_shift_nm
+        self.longest_dwell_us = longest_dwell_us
+        self.longest_flyback_us = longest_flyback_us
+        self.most_frames = most_frames
         self._run: FirstStatus | None = None
         self._stopping = False
 
@@ -151,23 +159,40 @@ class ScanGenerator(Device):
                 "choose one inside"
             )
         for word, size in (("width", s.width), ("height", s.height)):
-            if size != int(size) or not _SIZES[0] <= size <= _SIZES[1]:
-                raise SettingError(f"{self.name}: {word} {size} pixels is outside [{_SIZES[0]}, {_SIZES[1]}]")
+            if not _SIZES[0] <= size <= _SIZES[1] or size != int(size):
+                raise SettingError(
+                    f"{self.name}: {word} {size} pixels is no whole number in [{_SIZES[0]}, {_SIZES[1]}]; choose one"
+                )
         if 1e3 * s.pixel_nm < self.step_pm:
             raise SettingError(
                 f"{self.name}: field of view {s.field_nm:g} nm over {s.width} pixels makes steps of "
                 f"{1e3 * s.pixel_nm:.3g} pm, under the scan's resolution of {self.step_pm:g} pm; take fewer pixels or "
                 "a larger field"
             )
-        if not (math.isfinite(s.dwell_us) and s.dwell_us >= self.shortest_dwell_us):
+        if not s.dwell_us >= self.shortest_dwell_us:
             raise SettingError(
                 f"{self.name}: dwell {s.dwell_us:g} us is under the shortest of {self.shortest_dwell_us:g} us; "
                 "give a longer one"
             )
-        if not (math.isfinite(s.flyback_us) and s.flyback_us >= 0.0):
-            raise SettingError(f"{self.name}: flyback {s.flyback_us:g} us is negative; give 0 or more")
-        if s.num_frames < 1:
-            raise SettingError(f"{self.name}: {s.num_frames} frames can't be scanned; give 1 or more")
+        if s.dwell_us > self.longest_dwell_us:
+            raise SettingError(
+                f"{self.name}: dwell {s.dwell_us:g} us is over the longest of {self.longest_dwell_us:g} us; take more "
+                "frames"
+            )
+        if not 0.0 <= s.flyback_us <= self.longest_flyback_us:
+            raise SettingError(
+                f"{self.name}: flyback {s.flyback_us:g} us is outside [0, {self.longest_flyback_us:g}] us; choose one "
+                "inside"
+            )
+        if not abs(s.rotation_deg) <= 360.0:
+            raise SettingError(
+                f"{self.name}: rotation {s.rotation_deg:g} deg is outside [-360, 360] deg; choose one inside"
+            )
+        if not 1 <= s.num_frames <= self.most_frames:
+            raise SettingError(
+                f"{self.name}: {s.num_frames} frames are outside [1, {self.most_frames}]; choose a number inside, or "
+                "take several runs"
+            )
         if s.sub is not None:
             x, y, width, height = s.sub
             if min(x, y) < 0 or min(width, height) < 1 or x + width > s.width or y + height > s.height:

@@ -17,6 +17,7 @@ from exitwave.simulators.records.channels import DoublePv, Pv
 from exitwave.simulators.records.shutter import Shutter
 from exitwave.simulators.records.timeline import Timeline
 from exitwave.simulators.stem.layout import Instrument
+from exitwave.simulators.stem.limits import state_limits
 
 __all__ = ["Column", "Dose"]
 
@@ -65,6 +66,7 @@ class Column:
                 ro("HT_RBV", Choice(("Off", "On"), 1)),
             ]
         )
+        state_limits(self.board, _LIMITS)
         self._settings = {name: Timeline(start.get(name, 0.0)) for name in _LIMITS}
         for name, limits in _LIMITS.items():
             self.board.check([name], functools.partial(self._accept, name, limits))
@@ -193,6 +195,7 @@ class Dose:
                 rw("HardwareLimit", 0.0, "e/A2"),
             ]
         )
+        state_limits(self.board, {"HardwareLimit": (0.0, 1e30)})
         self.board.check(["HardwareLimit"], lambda value: value if math.isfinite(value) and value > 0 else 0.0)
         self.board.on_put("Reset", self._reset)
 

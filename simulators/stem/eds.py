@@ -21,6 +21,7 @@ from exitwave.simulators.records.channels import ArrayPv
 from exitwave.simulators.records.hdf_plugin import WriteFaults
 from exitwave.simulators.stem.event_plugin import EventPlugin
 from exitwave.simulators.stem.field import Field
+from exitwave.simulators.stem.limits import state_limits
 from exitwave.simulators.stem.truth import StemTruth
 
 __all__ = ["CHANNEL_KEV", "Eds", "RowRequest"]
@@ -91,6 +92,7 @@ class Eds:
         self.board = Board(_rows(segments))
         self.board.check(["ProcessTime"], lambda value: min(max(value, 0.1), 50.0) if math.isfinite(value) else 2.0)
         self.board.check(["ResolvingTime"], lambda value: min(max(value, 0.0), 5.0) if math.isfinite(value) else 0.2)
+        state_limits(self.board, {"ProcessTime": (0.1, 50.0), "ResolvingTime": (0.0, 5.0)})
         self.board.react(["ProcessTime"], lambda value: self.board.post(DeadTime_RBV=value))
         self.board.react(["Acquire"], self._put_acquire)
         self.board.on_put("Clear", self._put_clear)

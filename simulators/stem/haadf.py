@@ -16,6 +16,7 @@ from exitwave.simulators.records.board import Board, rw
 from exitwave.simulators.records.camera_driver import CameraDriver
 from exitwave.simulators.records.hdf_file import Attribute
 from exitwave.simulators.records.hdf_plugin import Hdf5Plugin, WriteFaults
+from exitwave.simulators.stem.limits import state_limits
 
 __all__ = ["ATTRIBUTES", "Haadf", "ScanCamera"]
 
@@ -164,6 +165,11 @@ class Haadf:
                 rw("InnerAngle", angles_mrad[0], "mrad"),
                 rw("OuterAngle", angles_mrad[1], "mrad"),
             ]
+        )
+        # Of the angles each ends at the other one, too.
+        state_limits(
+            self.board,
+            {"Gain": (0.0, 1000.0), "Offset": (-1.0, 1.0), "InnerAngle": (5.0, 399.0), "OuterAngle": (6.0, 400.0)},
         )
         self.board.check(["Gain"], lambda value: min(max(value, 0.0), 1000.0))
         self.board.check(["Offset"], lambda value: min(max(value, -1.0), 1.0))

@@ -13,6 +13,7 @@ from typing import Any
 from exitwave.simulators.clock import SimClock
 from exitwave.simulators.records.board import Board, Choice, Text, ro, rw, wo
 from exitwave.simulators.stem.geometry import ScanPlan
+from exitwave.simulators.stem.limits import state_limits
 
 __all__ = ["FrameMaker", "NoBeamError", "ScanGenerator"]
 
@@ -118,6 +119,7 @@ class ScanGenerator:
                 ro("Lag_RBV", 0.0, "s"),
             ]
         )
+        state_limits(self.board, _LIMITS)
         for name, (low, high) in _LIMITS.items():
             self.board.check([name], self._clip(name, low, high))
         self.board.react([*_START, "LineSync", "Serpentine"], lambda _: self._show())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,36 @@ def test_numbers_are_in_the_units_that_the_devices_state(line: Beamline, dotted:
     signal = _find(line, dotted)
     signal.wait_for_connection(timeout=10)
     assert signal.describe()[signal.name]["units"] == SIGNAL_UNITS[dotted]
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "words"),
+    [
+        (
+            "column.beam_current",
+            1e6,
+            r"column.beam_current: 1e+06 pA is outside [0.1, 20000] pA; choose a value inside",
+        ),
+        ("column.high_voltage", 301.0, "column.high_voltage: 301 kV is outside [60, 300] kV; choose a value inside"),
+        ("column.convergence", math.nan, "column.convergence: nan mrad is not a finite number; give one"),
+        ("column.defocus", -2e4, "column.defocus: -20000 nm is outside [-10000, 10000] nm; choose a value inside"),
+        ("scan.shift_x", 1500.0, "scan.shift_x: 1500 nm is outside [-1000, 1000] nm; choose a value inside"),
+        ("scan.rotation", 361.0, "scan.rotation: 361 deg is outside [-360, 360] deg; choose a value inside"),
+        ("eds.process_time", 60.0, "eds.process_time: 60 us is outside [0.1, 50] us; choose a value inside"),
+        ("haadf.gain", -1.0, "haadf.gain: -1 is outside [0, 1000]; choose a value inside"),
+        ("dose.hardware_limit", -1.0, "dose.hardware_limit: -1 e/A2 is outside [0, 1e+30] e/A2; choose a value inside"),
+    ],
+)
+def test_a_setting_that_the_server_would_clip_is_refused_before_it_is_put(
+    line: Beamline, dotted: str, value: float, words: str
+) -> None:
+    signal = _find(line, dotted)
+    before = signal.get_setpoint(use_monitor=False)
+    for ask in (signal.set, signal.put):
+        with pytest.raises(SettingError) as caught:
+            ask(value)
+        assert str(caught.value) == words
+    assert signal.get_setpoint(use_monitor=False) == before
 
 
 @pytest.mark.parametrize("dotted", ENUMS)
