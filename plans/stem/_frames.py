@@ -25,6 +25,7 @@ from exitwave.plans.stubs import record
 __all__ = ["FrameScan", "check_scan", "finish_frames", "run_in_beam", "settle", "start_document", "take_frames"]
 
 POLL_S = 0.1
+_WATCH_S = 0.02
 _LAST_FRAMES_S = 30.0
 
 
@@ -201,8 +202,13 @@ def take_frames(microscope: ElectronMicroscope, work: FrameScan) -> MsgGenerator
     yield from unblank(microscope)
     yield from bps.kickoff(scan, wait=True)
     yield from bps.complete(scan, group="scan", wait=False)
-    while not (yield from bps.wait(group="scan", timeout=POLL_S, error_on_timeout=False)):
+    looked_s = time.monotonic()
+    while not (yield from bps.wait(group="scan", timeout=_WATCH_S, error_on_timeout=False)):
+        yield from _check_written(microscope, work)
+        if time.monotonic() - looked_s < POLL_S:
+            continue
         yield from _look(microscope, work)
+        looked_s = time.monotonic()
         if work.reason != "complete":
             yield from bps.stop(scan)
     yield from blank(microscope)
@@ -210,17 +216,41 @@ def take_frames(microscope: ElectronMicroscope, work: FrameScan) -> MsgGenerator
     yield from _look(microscope, work)
 
 
+def _check_written(microscope: ElectronMicroscope, work: FrameScan) -> MsgGenerator[None]:
+    """See that what is scanned can be written: nothing is exposed for a file that does not take it.
+
+    Raises
+    ------
+    CameraError, EventFileError
+        A detector's server could not write; the beam is blanked.
+    """
+    for detector in work.detectors(microscope):
+        if (yield from bps.rd(detector.hdf.write_status, default_value="Write OK")) != "Write error":
+            continue
+        yield from blank(microscope)
+        work.reason = "write error"
+        raise detector.write_error(str((yield from bps.rd(detector.hdf.write_message, default_value=""))))
+
+
 def _last_frames(microscope: ElectronMicroscope, work: FrameScan) -> MsgGenerator[None]:
-    """Wait until the complete frames of the scan are in the files."""
+    """Wait until the complete frames of the scan are in the files.
+
+    Raises
+    ------
+    CameraError, EventFileError
+        They are not, within half a minute.
+    """
     taken = int((yield from bps.rd(microscope.scan.frame, default_value=work.settings.num_frames)))
     deadline = time.monotonic() + _LAST_FRAMES_S
     for detector in work.detectors(microscope):
-        while time.monotonic() < deadline:
-            written = yield from bps.rd(detector.hdf.num_captured, default_value=taken)
-            failed = (yield from bps.rd(detector.hdf.write_status, default_value="Write OK")) == "Write error"
-            if written >= taken or failed:
-                break
+        while (written := (yield from bps.rd(detector.hdf.num_captured, default_value=taken))) < taken:
+            yield from _check_written(microscope, work)
+            if time.monotonic() > deadline:
+                work.reason = "write error"
+                raise detector.write_error(f"{written} of {taken} frames are in the file after {_LAST_FRAMES_S:g} s")
             yield from bps.sleep(0.02)
+    # Frames may all be there, and what came after them not.
+    yield from _check_written(microscope, work)
     if taken >= work.settings.num_frames:
         for detector in work.detectors(microscope):
             # What could not be written fails here, with the reason.
@@ -248,7 +278,9 @@ def finish_frames(microscope: ElectronMicroscope, work: FrameScan, *, photons: b
             yield from bps.declare_stream(microscope.eds.photons, name="events", collect=True)
             yield from bps.collect(microscope.eds.photons, name="events")
     summary = microscope.scan.summary
-    taken = int((yield from bps.rd(microscope.haadf.hdf.num_captured, default_value=0)))
+    images = int((yield from bps.rd(microscope.haadf.hdf.num_captured, default_value=0)))
+    event_frames = int((yield from bps.rd(microscope.eds.hdf.num_captured, default_value=0))) if work.eds else 0
+    taken = min(images, event_frames) if work.eds else images
     dose = float((yield from bps.rd(microscope.dose.accumulated, default_value=0.0)))
     limit = work.dose_limit_e_a2
     if work.reason == "complete" and limit is not None and dose >= limit * (1.0 - 1e-9):
@@ -256,10 +288,12 @@ def finish_frames(microscope: ElectronMicroscope, work: FrameScan, *, photons: b
     if work.reason == "complete" and taken < work.settings.num_frames:
         work.reason = "stopped"
     doses = np.asarray((yield from bps.rd(microscope.haadf.frame_doses, default_value=np.empty(0))))
-    exposed = taken if limit is None else int(np.count_nonzero(doses < limit * (1.0 - 1e-9)))
+    exposed = taken if limit is None else min(taken, int(np.count_nonzero(doses < limit * (1.0 - 1e-9))))
     yield from bps.mv(
         summary.asked, work.settings.num_frames,
         summary.taken, taken,
+        summary.images, images,
+        summary.event_frames, event_frames,
         summary.exposed, exposed,
         summary.events, events,
         summary.reason, work.reason,
