@@ -32,6 +32,8 @@ __all__ = ["Alignment", "align_by_mass", "align_projections", "remove_unobservab
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+_TILE = 8
+"""Pixels (of those that are registered) beyond which what is left does not hang together."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,38 @@ def _sums(measured: Floats, model: Floats, border: int, out: Doubles, first: int
             out[k] += line
 
 
+@kernel
+def _scores(measured: Floats, model: Floats, border: int, solved: Doubles, out: Doubles, first: int, last: int) -> None:
+    """Sum products (4, 4) of the scores of tiles of `_TILE` x `_TILE` pixels for each projection."""
+    ny, nx = model.shape[1:]
+    score = np.empty(4, np.float64)
+    for k in range(first, last):
+        out[k] = 0.0
+        for top in range(border, ny - border, _TILE):
+            for left in range(border, nx - border, _TILE):
+                score[:] = 0.0
+                for r in range(top, min(top + _TILE, ny - border)):
+                    for c in range(left, min(left + _TILE, nx - border)):
+                        gy = 0.5 * (model[k, r + 1, c] - model[k, r - 1, c])
+                        gx = 0.5 * (model[k, r, c + 1] - model[k, r, c - 1])
+                        m = model[k, r, c]
+                        d = measured[k, r, c] - m
+                        rest = d - gy * solved[k, 0] - gx * solved[k, 1] - m * solved[k, 2] - solved[k, 3]
+                        score[0] += gy * rest
+                        score[1] += gx * rest
+                        score[2] += m * rest
+                        score[3] += rest
+                for a in range(4):
+                    for b in range(4):
+                        out[k, a, b] += score[a] * score[b]
+
+
 def _steps(measured: Floats, model: Floats, border: int) -> tuple[Doubles, Doubles]:
-    """Displacements (n, 2) of measured projections from predicted ones, and their standard deviations."""
+    """Displacements (n, 2) of measured projections from predicted ones, and their standard deviations.
+
+    The deviations come from the scatter of the tiles' scores (the sandwich of P. J. Huber, 1967): what is left has
+    the camera's correlation between neighbours in it and the noise of the prediction, which no count of pixels knows.
+    """
     n = len(measured)
     sums = np.empty((n, 15))
     over_blocks(lambda a, b: _sums(measured, model, border, sums, a, b), n, 4)
@@ -201,8 +233,10 @@ def _steps(measured: Floats, model: Floats, border: int) -> tuple[Doubles, Doubl
         raise FitError("alignment: predicted projections are empty") from error
     right = sums[:, 10:14]
     solved = np.einsum("kij,kj->ki", inverse, right)
-    rest = np.maximum(sums[:, 14] - np.einsum("ki,ki->k", solved, right), 0.0) / np.maximum(sums[:, 9] - 4.0, 1.0)
-    deviations = np.sqrt(rest[:, None] * np.maximum(np.stack([inverse[:, 0, 0], inverse[:, 1, 1]], axis=1), 0.0))
+    meat = np.empty((n, 4, 4))
+    over_blocks(lambda a, b: _scores(measured, model, border, solved, meat, a, b), n, 4)
+    spread = np.einsum("kij,kjl,kml->kim", inverse, meat, inverse)
+    deviations = np.sqrt(np.maximum(np.stack([spread[:, 0, 0], spread[:, 1, 1]], axis=1), 0.0))
     return -solved[:, :2], deviations
 
 

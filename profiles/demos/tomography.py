@@ -20,7 +20,7 @@ import numpy.typing as npt
 from exitwave.profiles.demos.stage import Stage, open_stage, run_plan
 
 if TYPE_CHECKING:
-    from exitwave.analysis.tomography import Geometry
+    from exitwave.analysis.tomography import Alignment
     from exitwave.profiles.storage.tomogram import Tomogram
 
 __all__ = ["TomographyRequest", "tomography_command"]
@@ -208,7 +208,7 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         "excluded": len(tomogram.excluded),
         **shells.figures(),
         "tilt_sd_deg": axis.tilt_sd_deg,
-        **_alignment_figures(tomogram, geometry, truth / "frames.jsonl"),
+        **_alignment_figures(tomogram, alignment, truth / "frames.jsonl"),
     }
     with times.phase("voids"):
         figures |= _void_figures(halves, voxel_nm, _half_depth_um(tomogram), truth)
@@ -226,13 +226,14 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
     return figures | {"picture": str(picture)}
 
 
-def _alignment_figures(tomogram: Tomogram, geometry: Geometry, log: Path) -> dict[str, Any]:
+def _alignment_figures(tomogram: Tomogram, alignment: Alignment, log: Path) -> dict[str, Any]:
     """Compare centre, tilt and jitter with where each frame truly stood.
 
     The first harmonic of the shifts is the specimen's place on the stage and no error; the constant is the axis.
     """
     from exitwave.analysis.tomography.alignment import remove_unobservable
 
+    geometry = alignment.geometry
     head, *lines = (json.loads(line) for line in log.read_text().splitlines())
     frames = [line for line in lines if "column" in line]
     wall_s = np.array([head["epoch_s"] + line["t_s"] / head["speed"] for line in frames])
@@ -248,6 +249,7 @@ def _alignment_figures(tomogram: Tomogram, geometry: Geometry, log: Path) -> dic
         "centre_error_px": _constant(found[:, 1] - true[:, 1], geometry.angles_deg),
         "tilt_error_deg": geometry.tilt_deg - frames[nearest[0]]["tilt_deg"],
         "jitter_rms_px": float(np.sqrt(np.mean(rest**2))),
+        "jitter_pull": float(np.sqrt(np.mean((rest / alignment.shifts_sd) ** 2))),
         "jitter_before_rms_px": float(np.sqrt(np.mean(before**2))),
     }
 
