@@ -31,8 +31,6 @@ Flags = npt.NDArray[np.bool_]
 ENERGY_KEV = 8.6
 OBJECTIVE = "4x"
 REGION_PX, SENSOR_PX = 512, 2048
-PAIRS = 180
-"""Most pairs half a turn apart from which the axis is found: each of them tells its lean to some 0.06 deg."""
 FLATS_EVERY = 60
 """The streaks of the illumination wander: flats at both ends of a tomogram alone leave a tilt of what is between."""
 VOID_BIN = 2
@@ -171,9 +169,8 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
     """Correct, align, reconstruct, and compare with the truth."""
     from exitwave.analysis import figures as pictures
     from exitwave.analysis.resolution import fourier_shell_correlation
-    from exitwave.analysis.tomography import Geometry, reconstruct, reconstruct_to_file
+    from exitwave.analysis.tomography import Geometry, find_axis, reconstruct, reconstruct_to_file
     from exitwave.analysis.tomography.alignment import align_projections
-    from exitwave.analysis.tomography.pairs import axis_from_pairs
     from exitwave.analysis.tomography.stripes import remove_all_stripes
 
     times, voxel_nm = stage.times, float(tomogram.pixel_nm or 0.0)
@@ -185,11 +182,9 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         # first: what stands still on the camera would count against the lean of the axis
         projections = remove_all_stripes(projections)
     with times.phase("axis"):
-        half = len(projections) // 2
-        every = max(1, half // PAIRS)
-        axis = axis_from_pairs(projections[:half:every], projections[half : 2 * half : every], finest_px=200)
+        axis = find_axis(projections, tomogram.angles_deg, finest_px=200)
     with times.phase("alignment"):
-        start = Geometry(tomogram.angles_deg, projections.shape[2], axis.centre, axis.tilt_deg)
+        start = Geometry(tomogram.angles_deg, projections.shape[2], axis.centre_px, axis.tilt_deg)
         alignment = align_projections(projections, start)
         geometry = alignment.geometry
     volume_path = out / f"tomogram-{tomogram.uid[:8]}.h5"
