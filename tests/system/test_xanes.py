@@ -75,6 +75,34 @@ def test_five_energies_read_back(beamline: Beamline) -> None:
 
 
 @pytest.mark.timeout(180)
+def test_the_detector_follows_and_the_pixel_stays(beamline: Beamline) -> None:
+    microscope, track = beamline.session.instrument.microscope, beamline.session.instrument.microscope.detector.z
+    energies = [8200.0, 8400.0, 8600.0]
+    before_mm, energy_kev = float(track.user_setpoint.get()), beamline.dcm.energy.position
+    kept, sample_mm = microscope.magnification_now(), 1e-3 * float(beamline.sample.z.user_readback.get())
+    told: list[float] = []
+    token = track.user_setpoint.subscribe(lambda value, **_: told.append(float(value)), run=False)
+    try:
+        (uid,) = beamline.RE(beamline.xanes.imaging(energies, None, keep="magnification", **SHORT))
+    finally:
+        track.user_setpoint.unsubscribe(token)
+    with beamline.open_xanes(uid) as stack:
+        pixel_nm, lens_mm = stack.pixel_nm, np.array([point.zone_plate_mm for point in stack.points])
+    # f grows with the energy, and so do both distances: 200 eV of 8200 are 2.4 %, of the pixel nothing is left
+    np.testing.assert_allclose(pixel_nm, pixel_nm[0], rtol=2e-4)
+    np.testing.assert_allclose(lens_mm / lens_mm[0], np.array(energies) / energies[0], rtol=1e-3)
+    for energy_ev in energies:
+        focal_mm = beamline.zone_plate_a.focal_length_mm(1e-3 * energy_ev)
+        place_mm = microscope.detector.track_for_distance_mm(focal_mm * (kept + 1.0) ** 2 / kept + sample_mm)
+        assert min(abs(mm - place_mm) for mm in told) < 0.02
+    assert beamline.open_run(uid).start["keep"] == "magnification"
+    assert microscope.keep == "detector"
+    assert beamline.dcm.energy.position == pytest.approx(energy_kev, abs=1e-4)
+    # back at the first energy by the same magnification
+    assert float(track.user_setpoint.get()) == pytest.approx(before_mm, abs=0.05)
+
+
+@pytest.mark.timeout(180)
 def test_a_beam_dump_in_the_middle_is_resumed(beamline: Beamline) -> None:
     stops = 0
 
