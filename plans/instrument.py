@@ -16,6 +16,7 @@ __all__ = [
     "ShutterDevice",
     "SpectraFinder",
     "TomogramFinder",
+    "TrackReference",
 ]
 
 
@@ -151,6 +152,29 @@ class Instrument:
 
 
 @dataclass(frozen=True)
+class TrackReference:
+    """The last frame by which the specimen of a tilt series was found.
+
+    Attributes
+    ----------
+    alpha_deg : float
+        Tilt at which it was scanned.
+    x_nm, y_nm : float
+        Beam shift at which the specimen was found in it.
+    dy_px, dx_px : float
+        How far that is from the middle of the frame.
+    image : float32 array (rows, columns)
+    """
+
+    alpha_deg: float
+    x_nm: float
+    y_nm: float
+    dy_px: float
+    dx_px: float
+    image: Any
+
+
+@dataclass(frozen=True)
 class SeriesProgress:
     """How far a tilt series has come, over the runs that belong to it.
 
@@ -158,15 +182,21 @@ class SeriesProgress:
     ----------
     start : mapping
         Start document of the first run.
+    about : mapping
+        Of the series: ``id``, ``num``, ``work``, ``stage``.
     taken : mapping of int to str
         Uid of the good run of each of its angles, by the angle's number.
     places : tuple of (float, float, float)
         Tilt (deg) and beam shift (nm, x and y) where the specimen was found, in the order of the runs.
+    reference : TrackReference, optional
+        None where nothing was tracked.
     """
 
     start: Mapping[str, Any]
+    about: Mapping[str, Any]
     taken: Mapping[int, str]
     places: tuple[tuple[float, float, float], ...] = ()
+    reference: TrackReference | None = None
 
 
 class SeriesFinder(Protocol):

@@ -12,11 +12,12 @@ from scipy import constants
 
 from exitwave.analysis.drift import small_shift
 from exitwave.analysis.eds import EnergyAxis, EnergyWindow, Surroundings, judge_window
-from exitwave.analysis.errors import AnalysisError
+from exitwave.analysis.errors import AnalysisError, FitError
 from exitwave.plans.pure.positions import PlanInputError, require_finite
 
 __all__ = [
     "DriftTracker",
+    "Exposure",
     "FrameDrift",
     "Windows",
     "check_windows",
@@ -24,11 +25,18 @@ __all__ = [
     "frames_within",
     "named_windows",
     "predict_shift_nm",
+    "require_dose",
     "sample_of",
+    "steps_of",
     "tilt_list",
+    "tracking_frames",
 ]
 
 WAY_S = 2.0
+_LEAST_OVERLAP = 16
+BEAM_WAY_S = 0.1
+"""What a frame that is taken by itself is exposed to beyond its scan: the ways of the commands that unblank, start and
+blank."""
 
 Windows = Sequence[EnergyWindow | tuple[float, float]]
 
@@ -92,6 +100,69 @@ def frames_within(
     if num_frames is not None:
         return num_frames
     return max(int((limit - accumulated - rate_e_a2_s * min(frame_s, WAY_S)) / per_frame + 1e-6), 1)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Frames that are to be taken one by one or in one go.
+
+    Parameters
+    ----------
+    what : str
+        In words, for messages.
+    num : int
+        Times that the beam is let onto the specimen.
+    area_a2, seconds : float
+        Scanned, square angstrom; time of each, s.
+    """
+
+    what: str
+    num: int
+    area_a2: float
+    seconds: float
+
+    def dose_e_a2(self, current_pa: float) -> float:
+        """Return what all of them give over their own area, with the ways of the beam."""
+        return self.num * dose_rate_e_a2_s(current_pa, self.area_a2) * (self.seconds + BEAM_WAY_S)
+
+
+def require_dose(exposures: Sequence[Exposure], current_pa: float, *, accumulated: float, limit: float) -> float:
+    """Return the dose of exposures, e/A2, if it stays within a limit.
+
+    Raises
+    ------
+    PlanInputError
+        It does not; the message names the parts.
+    """
+    require_finite("dose_limit_e_a2", limit, "e/A2", positive=True)
+    doses = [exposure.dose_e_a2(current_pa) for exposure in exposures]
+    total = math.fsum(doses)
+    if accumulated + total > limit:
+        parts = ", ".join(f"{e.what} {dose:.4g}" for e, dose in zip(exposures, doses, strict=True))
+        raise PlanInputError(
+            f"dose: {total:.4g} e/A2 ({parts}) on top of {accumulated:.4g} e/A2 go over the limit of {limit:.4g} e/A2; "
+            "take fewer frames, less current or a larger field, or RE(stem.new_area()) on a fresh area"
+        )
+    return total
+
+
+def steps_of(way_deg: float, step_deg: float) -> int:
+    """Return in how many steps to go a way; a hundredth of a step more than whole steps is the encoder's noise."""
+    return max(1, math.ceil(way_deg / step_deg - 0.01))
+
+
+def tracking_frames(alphas_deg: Sequence[float], here_deg: float, first_step_deg: float, *, known: bool) -> int:
+    """Return how many frames it takes to follow a specimen through tilts, from where the stage is now.
+
+    One where it stands; then one for each tilt, and one for each step of the way while it is not known how the
+    specimen moves with the tilt.
+    """
+    count, here = 1, here_deg
+    for alpha in alphas_deg:
+        way = abs(alpha - here)
+        count += 1 if known else steps_of(way, first_step_deg)
+        known, here = known or way > 1e-9, alpha
+    return count
 
 
 def named_windows(windows: Windows) -> tuple[EnergyWindow, ...]:
@@ -192,14 +263,15 @@ class DriftTracker:
     ----------
     pixel_nm : float
     reach_nm : float
-        How far it may have moved since the last shift was set. In a lattice, more than half of a spacing can't be told
-        from the move to the neighbouring column.
+        How far it may have moved from one frame to the next. In a lattice, more than half of a spacing can't be told
+        from the move to the neighbouring column; what moves by less at a time is followed as far as it goes.
     """
 
     pixel_nm: float
     reach_nm: float = 0.15
     _reference: NDArray[np.float32] | None = field(default=None, repr=False)
     _first_shift_nm: tuple[float, float] = (0.0, 0.0)
+    _last_nm: tuple[float, float] = (0.0, 0.0)
 
     def follow(self, image: NDArray[np.float32], shift_nm: tuple[float, float]) -> FrameDrift:
         """Compare a frame with the first one.
@@ -218,12 +290,35 @@ class DriftTracker:
         if self._reference is None:
             self._reference, self._first_shift_nm = image, shift_nm
             return FrameDrift(0.0, 0.0, 0.0, *shift_nm)
-        found = small_shift(self._reference, image, reach_px=max(self.reach_nm / self.pixel_nm, 1.5))
-        x, y = found.dx * self.pixel_nm, found.dy * self.pixel_nm
         (now_x, now_y), (x0, y0) = shift_nm, self._first_shift_nm
+        # Where the specimen was last, less what the beam followed: about there its features are in this frame.
+        ahead_y, ahead_x = (
+            round((last - (now - first)) / self.pixel_nm)
+            for last, now, first in zip(self._last_nm[::-1], (now_y, now_x), (y0, x0), strict=True)
+        )
+        reference, moving = _overlap(self._reference, image, ahead_y, ahead_x)
+        found = small_shift(reference, moving, reach_px=max(self.reach_nm / self.pixel_nm, 1.5))
+        x, y = (found.dx + ahead_x) * self.pixel_nm, (found.dy + ahead_y) * self.pixel_nm
         sd = max(found.dx_sd, found.dy_sd) * self.pixel_nm
+        self._last_nm = (x + now_x - x0, y + now_y - y0)
         # What is seen in the frame is what the beam's own shift did not follow.
         return FrameDrift(x + now_x - x0, y + now_y - y0, sd, now_x + x, now_y + y)
+
+
+def _overlap(
+    reference: NDArray[np.float32], moving: NDArray[np.float32], dy: int, dx: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what both images show if features of the second stand (dy, dx) pixels from where the first has them."""
+    parts: list[tuple[slice, slice]] = []
+    for size, step in zip(reference.shape, (dy, dx), strict=True):
+        step = max(-size, min(size, step))
+        parts.append((slice(max(0, -step), size - max(0, step)), slice(max(0, step), size - max(0, -step))))
+    (y_first, y_then), (x_first, x_then) = parts
+    if min(reference[y_first, x_first].shape) < _LEAST_OVERLAP:
+        raise FitError(
+            f"drift: the specimen has left the first frame by ({dy}, {dx}) pixels; follow it, or take a larger field"
+        )
+    return reference[y_first, x_first], moving[y_then, x_then]
 
 
 def predict_shift_nm(

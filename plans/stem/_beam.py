@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import bluesky.plan_stubs as bps
 from bluesky.utils import FailedStatus, MsgGenerator
 
-from exitwave.devices.stem import BeamError
+from exitwave.devices.stem import BeamError, DoseLimitError
 from exitwave.plans.instrument import ElectronMicroscope
+from exitwave.plans.pure.stem import Exposure, require_dose
 from exitwave.plans.stubs import close_shutter, open_shutter
 
-__all__ = ["blank", "check_column", "close_valves", "make_safe", "new_area", "open_valves", "unblank"]
+__all__ = [
+    "blank",
+    "check_column",
+    "check_dose",
+    "check_planned_dose",
+    "close_valves",
+    "make_safe",
+    "new_area",
+    "open_valves",
+    "unblank",
+]
 
 
 def check_column(microscope: ElectronMicroscope) -> MsgGenerator[None]:
@@ -100,9 +113,45 @@ def new_area(microscope: ElectronMicroscope) -> MsgGenerator[None]:
     raise BeamError(f"{microscope.dose.name}: did not begin anew within 2 s; is the beam blanked?")
 
 
+def check_dose(microscope: ElectronMicroscope, limit_e_a2: float | None) -> MsgGenerator[None]:
+    """See that the dose is below a limit.
+
+    Raises
+    ------
+    DoseLimitError
+        It is not.
+    """
+    if limit_e_a2 is None:
+        return
+    accumulated = float((yield from bps.rd(microscope.dose.accumulated, default_value=0.0)))
+    if accumulated >= limit_e_a2 * (1.0 - 1e-9):
+        raise DoseLimitError(
+            f"{microscope.dose.name}: {accumulated:.4g} e/A2, the limit of {limit_e_a2:.4g} e/A2 is reached and the "
+            "beam blanked; give a higher limit, or RE(stem.new_area()) where the beam meets a fresh area"
+        )
+
+
+def check_planned_dose(
+    microscope: ElectronMicroscope, exposures: Sequence[Exposure], limit_e_a2: float | None
+) -> MsgGenerator[None]:
+    """Refuse exposures that would go over a limit, before the beam is unblanked.
+
+    Raises
+    ------
+    PlanInputError
+    """
+    if limit_e_a2 is None:
+        return
+    current_pa = float((yield from bps.rd(microscope.column.beam_current, default_value=100.0)))
+    accumulated = float((yield from bps.rd(microscope.dose.accumulated, default_value=0.0)))
+    require_dose(exposures, current_pa, accumulated=accumulated, limit=limit_e_a2)
+
+
 def make_safe(microscope: ElectronMicroscope) -> MsgGenerator[None]:
     """Blank the beam and stop whatever an interrupted plan may have left running."""
     yield from blank(microscope)
-    for device in (microscope.scan, microscope.haadf, microscope.eds, microscope.goniometer.alpha):
+    stage = microscope.goniometer
+    axes = (stage.x, stage.y, stage.z, stage.alpha, stage.beta)
+    for device in (microscope.scan, microscope.haadf, microscope.eds, *axes):
         yield from bps.stop(device)
     yield from bps.mv(microscope.dose.hardware_limit, 0.0)

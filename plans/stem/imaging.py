@@ -15,8 +15,8 @@ from exitwave.devices import Acquisition
 from exitwave.devices.stem import ScanSettings
 from exitwave.plans.instrument import ElectronMicroscope
 from exitwave.plans.pure.positions import PlanInputError, centred, require_count, require_finite
-from exitwave.plans.pure.stem import Windows, dose_rate_e_a2_s
-from exitwave.plans.stem._beam import blank, unblank
+from exitwave.plans.pure.stem import Exposure, Windows, dose_rate_e_a2_s
+from exitwave.plans.stem._beam import blank, check_dose, check_planned_dose, unblank
 from exitwave.plans.stem._frames import check_scan, run_in_beam, settle, start_document
 from exitwave.plans.stem._run import Drift, run_frames
 from exitwave.plans.stubs import record
@@ -70,11 +70,17 @@ def haadf(
     )
 
 
-def scan_once(microscope: ElectronMicroscope) -> MsgGenerator[np.ndarray]:
+def scan_once(microscope: ElectronMicroscope, dose_limit_e_a2: float | None = None) -> MsgGenerator[np.ndarray]:
     """Scan one frame with what is set, and return it, float32 (rows, columns); beam on for just as long.
 
     The camera was prepared for points. Put the frame into the run with `record`.
+
+    Raises
+    ------
+    DoseLimitError
+        The limit, which the instrument was told, was reached before the frame was over: it is dark from there on.
     """
+    yield from check_dose(microscope, dose_limit_e_a2)
     camera, scan = microscope.haadf, microscope.scan
     yield from bps.trigger(camera, group="frame", wait=False)
     while not (yield from bps.rd(camera.cam.acquiring, default_value=1)):
@@ -84,6 +90,7 @@ def scan_once(microscope: ElectronMicroscope) -> MsgGenerator[np.ndarray]:
     yield from bps.complete(scan, group="scanned", wait=False)
     yield from bps.wait(group="scanned")
     yield from blank(microscope)
+    yield from check_dose(microscope, dose_limit_e_a2)
     yield from bps.wait(group="frame")
     newest = yield from bps.rd(camera.newest, default_value=None)
     return np.ones(camera.frame_shape, np.float32) if newest is None else np.asarray(newest.image)
@@ -99,6 +106,7 @@ def focus(
     dwell_us: float = 5.0,
     centre_nm: float | None = None,
     tries: int = 3,
+    dose_limit_e_a2: float | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator[str]:
     """Scan frames through focus, find the defocus of the sharpest and go there.
@@ -121,6 +129,8 @@ def focus(
         Middle of the range; the present defocus without.
     tries : int
         Ranges to look in, at most.
+    dose_limit_e_a2 : float, optional
+        Of the dose accumulated over this area; the instrument's own limit is set to it meanwhile.
     md : mapping, optional
 
     Returns
@@ -132,6 +142,8 @@ def focus(
     ------
     PlanInputError, SettingError, StorageSpaceError, BeamError
         Before the beam is unblanked.
+    DoseLimitError
+        The limit is reached in between.
     FitError
         There is no sharpest frame; the defocus is what it was.
     """
@@ -146,11 +158,16 @@ def focus(
         column.check_defocus(centre + end * (0.5 + 0.5 * (tries - 1)) * span_nm)
     microscope.scan.check_settings(settings)
     camera.check_room(num * tries, settings.shape)
+    yield from check_planned_dose(
+        microscope, [Exposure("focus", num, settings.area_a2, settings.frame_s)], dose_limit_e_a2
+    )
     target = before
 
     def body() -> MsgGenerator[None]:
         nonlocal target
         yield from settle(microscope, settings)
+        if dose_limit_e_a2 is not None:
+            yield from bps.mv(microscope.dose.hardware_limit, dose_limit_e_a2)
         yield from bps.prepare(camera, Acquisition(settings.frame_s), wait=True)
         middle = centre
         for attempt in range(tries):
@@ -158,7 +175,7 @@ def focus(
             measures = []
             for position in positions:
                 yield from bps.mv(column.defocus, position)
-                image = yield from scan_once(microscope)
+                image = yield from scan_once(microscope, dose_limit_e_a2)
                 measures.append(normalised_variance(image))
                 yield from bps.mv(column.focus_result.sharpness, measures[-1])
                 yield from record("primary", column.defocus, column.focus_result.sharpness, camera)
@@ -175,6 +192,8 @@ def focus(
         target = found.best
 
     def go() -> MsgGenerator[None]:
+        if dose_limit_e_a2 is not None:
+            yield from bps.mv(microscope.dose.hardware_limit, 0.0)
         yield from bps.mv(column.defocus, target)
 
     metadata = yield from start_document(

@@ -157,6 +157,25 @@ def test_a_tracker_that_is_followed_keeps_the_specimen_where_it_was() -> None:
     assert max(abs(off) for off in seen) < 0.6
 
 
+def test_a_tracker_that_is_not_followed_counts_the_columns_that_go_by() -> None:
+    """A specimen drifts by more than a spacing (25 pixels) in all, by 0.7 pixels a frame; the beam stays."""
+    pixel_nm = 0.02
+    tracker = DriftTracker(pixel_nm)
+    off = []
+    for frame in range(60):
+        true_px = (-0.2 * frame, 0.7 * frame)
+        drift = tracker.follow(lattice(*true_px, seed=frame), (1.0, 2.0))
+        off.append((drift.y_nm / pixel_nm - true_px[0], drift.x_nm / pixel_nm - true_px[1]))
+    assert np.abs(off).max() < 0.3, "a frame taken for its neighbour would be off by half a spacing"
+
+
+def test_a_specimen_that_has_left_the_frame_is_said_to_have() -> None:
+    tracker = DriftTracker(0.02)
+    tracker.follow(lattice(0, 0), (0.0, 0.0))
+    with pytest.raises(FitError, match="left the first frame"):
+        tracker.follow(lattice(0, 0), (-2.4, 0.0))
+
+
 def test_the_first_shift_of_the_beam_counts_for_nothing() -> None:
     tracker = DriftTracker(0.02)
     first = tracker.follow(lattice(0, 0), (5.0, -7.0))
