@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from exitwave.profiles.storage.reader import RunReader, connect_catalog, iter_documents, open_run
     from exitwave.profiles.storage.server import Address, embedded_address
     from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
+    from exitwave.profiles.storage.spectrum_image import NoSpectrumImageError, SpectrumImage, open_spectrum_image
     from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, TomogramFinder, open_tomogram
     from exitwave.profiles.storage.xanes_series import open_xanes_series
     from exitwave.profiles.storage.xanes_stack import NoXanesError, XanesFinder, XanesPoint, XanesStack, open_xanes
@@ -62,6 +63,7 @@ _HOMES = {
     "history": ("JournalReader", "Run", "find_run", "read_journal", "runs"),
     "server": ("Address", "embedded_address"),
     "services": ("Services", "ServicesStatus", "forwarder_status"),
+    "spectrum_image": ("NoSpectrumImageError", "SpectrumImage", "open_spectrum_image"),
     "tomogram": ("NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"),
     "xanes_series": ("open_xanes_series",),
     "xanes_stack": ("NoXanesError", "XanesFinder", "XanesPoint", "XanesStack", "open_xanes"),
@@ -83,6 +85,7 @@ __all__ = [
     "JournalError",
     "JournalReader",
     "Mosaic",
+    "NoSpectrumImageError",
     "NoTomogramError",
     "NoXanesError",
     "Publisher",
@@ -93,6 +96,7 @@ __all__ = [
     "ServiceError",
     "Services",
     "ServicesStatus",
+    "SpectrumImage",
     "StorageError",
     "StreamAudit",
     "StreamNotFoundError",
@@ -115,6 +119,7 @@ __all__ = [
     "iter_documents",
     "open_mosaic",
     "open_run",
+    "open_spectrum_image",
     "open_tomogram",
     "open_xanes",
     "open_xanes_series",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -14,13 +14,12 @@ import pytest
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from exitwave.analysis.eds import EnergyWindow, window_maps
-from exitwave.analysis.io.eds_files import read_acquisition
-from exitwave.devices import SettingError, StorageSpaceError
-from exitwave.devices.stem import BeamError, ScanError
+from exitwave.devices import CameraError, SettingError, StorageSpaceError
+from exitwave.devices.stem import BeamError, DoseLimitError, EventFileError, ScanError
 from exitwave.plans import PlanInputError
 from exitwave.profiles.session import open_session
 from exitwave.profiles.simulation import SimulatedBeamline
-from exitwave.profiles.storage import DataFolder, runs
+from exitwave.profiles.storage import DataFolder, NoSpectrumImageError, SpectrumImage, open_spectrum_image, runs
 
 from .conftest import Beamline, client_of
 
@@ -57,9 +56,8 @@ def _summary(titan: Beamline, uid: str) -> dict[str, Any]:
     return {key.removeprefix("scan_summary_"): value.values[0] for key, value in data.items()}
 
 
-def _file(titan: Beamline, uid: str) -> Path:
-    """Where the events of a run lie."""
-    return Path(titan.open_run(uid).stream("primary").blocks["eds_event_stop"][0].location.path)
+def _image(titan: Beamline, uid: str) -> SpectrumImage:
+    return open_spectrum_image(uid, data=titan.session.data)
 
 
 def test_a_map_of_three_frames_reads_back(titan: Beamline) -> None:
@@ -76,8 +74,7 @@ def test_a_map_of_three_frames_reads_back(titan: Beamline) -> None:
     images = primary["haadf"].values
     assert images.shape == (3, 128, 128)
     assert np.corrcoef(images[0].ravel(), images[2].ravel())[0, 1] > 0.5, "frames of one lattice look alike"
-    measured = read_acquisition(_file(titan, uid))
-    events = measured.events
+    events = _image(titan, uid).events
     assert (events.n_frames, events.shape, events.n_segments) == (3, (128, 128), 4)
     assert np.array_equal(events.frame_starts[1:], primary["eds_event_stop"].values)
     assert len(events) > 100
@@ -180,9 +177,59 @@ def test_an_abort_in_the_middle_blanks_and_leaves_files_that_can_be_read(titan: 
     taken = primary.sizes["time"]
     assert 2 <= taken < 400
     assert primary["haadf"].values[taken - 1].any()
-    measured = read_acquisition(_file(titan, uid))
-    assert measured.events.n_frames >= taken
+    image = _image(titan, uid)
+    assert image.n_frames == taken
+    assert len(image.events)
     assert _summary(titan, uid)["reason"] == "stopped"
+
+
+def test_a_full_disk_in_the_middle_fails_the_run_and_blanks_within_a_frame(titan: Beamline) -> None:
+    """Nothing is exposed for files that do not take it; what was written stays, and the documents say how much."""
+    told_s: list[float] = []
+    blanked_s: list[float] = []
+    before = dict.fromkeys(("events", "frame"), 0)
+
+    def fill(name: str, doc: dict[str, Any]) -> None:
+        if name == "event" and doc["data"].get("scan_frame_record_frame", -1) >= 2 and not told_s:
+            before["frame"] = int(doc["data"]["scan_frame_record_frame"])
+            told_s.append(time.monotonic())
+            threading.Thread(target=titan.put, args=("Sim:DiskFull", "Full"), daemon=True).start()
+
+    def blanked(*, value: Any, **_: Any) -> None:
+        if value == "Blanked" and told_s:
+            blanked_s.append(time.monotonic())
+
+    token = titan.RE.subscribe(fill)
+    watch = titan.blanker.state.subscribe(blanked, run=False)
+    try:
+        with pytest.raises((EventFileError, CameraError), match=r"can't be written.*No space left") as caught:
+            titan.RE(titan.anxri.map(2.0, 256, 400, dwell_us=20.0))
+    finally:
+        titan.blanker.state.unsubscribe(watch)
+        titan.RE.unsubscribe(token)
+        titan.put("Sim:DiskFull", "No")
+    words = str(caught.value)
+    assert "\n" not in words
+    assert words.startswith(("eds: ", "haadf: "))
+    assert "see to the disk" in words
+    uid = next(iter(runs(titan.session.data.journal))).uid
+    run = titan.open_run(uid)
+    frame_s = run.start["frame_s"] / 2.0  # the simulated clock runs twice as fast
+    print(f"blanked {blanked_s[0] - told_s[0]:.3f} s after the disk was to be full; a frame takes {frame_s:.3f} s")
+    assert blanked_s[0] - told_s[0] < frame_s
+    assert (run.stop["exit_status"], run.stop["reason"]) == ("fail", words)
+    summary = _summary(titan, uid)
+    assert summary["reason"] == "write error"
+    assert before["frame"] < summary["taken"] < 400
+    primary = run.to_xarray("primary")
+    assert primary.sizes["time"] == summary["taken"] == min(summary["images"], summary["event_frames"])
+    assert primary["haadf"].values[-1].any()
+    image = _image(titan, uid)
+    assert image.n_frames == summary["taken"]
+    assert primary["eds_event_stop"].values[-1] == len(image.events) > 0
+    # the microscope is as good as before
+    (again,) = titan.RE(titan.anxri.map(2.0, 64, 2))
+    assert _summary(titan, again)["reason"] == "complete"
 
 
 def test_a_fault_of_the_column_fails_the_run_and_blanks(titan: Beamline) -> None:
@@ -199,6 +246,12 @@ def test_a_fault_of_the_column_fails_the_run_and_blanks(titan: Beamline) -> None
     finally:
         titan.RE.unsubscribe(token)
         titan.put("Sim:BeamTrip", 0)
+
+
+def test_a_run_without_photons_is_no_spectrum_image(titan: Beamline) -> None:
+    (uid,) = titan.RE(titan.stem.haadf(2.0, 64))
+    with pytest.raises(NoSpectrumImageError, match=r"stem_haadf\): holds no frames with X-ray events; RE\(anxri"):
+        _image(titan, uid)
 
 
 def test_a_closed_valve_is_seen_before_anything_is_unblanked(titan: Beamline) -> None:
@@ -222,9 +275,15 @@ def test_a_closed_valve_is_seen_before_anything_is_unblanked(titan: Beamline) ->
         ({"field_nm": 500.0}, "field of view 500 nm"),
         ({"dose_limit_e_a2": 10.0}, "limit"),
         ({"num_frames": None}, "dose_limit_e_a2"),
-        ({"num_frames": 10**9}, "GB"),
+        ({"num_frames": 10**6}, "GB"),
+        ({"num_frames": 10**9}, r"1000000000 frames are outside \[1, 1000000\]"),
         ({"drift": "guess"}, "drift"),
         ({"fwhm_se_pm": 2.5}, "windows"),
+        ({"rotation_deg": float("nan")}, r"rotation nan deg is outside \[-360, 360\] deg"),
+        ({"rotation_deg": 400.0}, r"rotation 400 deg"),
+        ({"dwell_us": 2e7}, r"dwell 2e\+07 us is over the longest"),
+        ({"flyback_us": 2e6}, r"flyback 2e\+06 us is outside \[0, 1e\+06\] us"),
+        ({"flyback_us": float("nan")}, r"flyback nan us"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_before_the_beam_is_unblanked(
@@ -242,7 +301,7 @@ def test_what_can_not_be_meant_is_refused_before_the_beam_is_unblanked(
 
 def test_a_line_is_scanned_pass_by_pass(titan: Beamline) -> None:
     (uid,) = titan.RE(titan.anxri.line(2.0, 64, 20, dwell_us=100.0))
-    events = read_acquisition(_file(titan, uid)).events
+    events = _image(titan, uid).events
     assert events.shape == (1, 64)
     assert events.n_frames == 20
     assert titan.open_run(uid).to_xarray("primary")["haadf"].shape == (20, 1, 64)
@@ -269,6 +328,45 @@ def test_doses_of_a_series_add_up(titan: Beamline) -> None:
 def test_a_tilt_over_the_limit_is_refused(titan: Beamline) -> None:
     with pytest.raises(PlanInputError, match=r"40 deg is outside the stage's \[-35, 35\] deg"):
         titan.RE(titan.stem.tilt_series([0.0, 40.0]))
+
+
+def test_a_series_over_its_dose_is_refused_before_the_beam_is_unblanked(titan: Beamline) -> None:
+    before = next(iter(runs(titan.session.data.journal)))
+    with pytest.raises(PlanInputError, match=r"frames .*, tracking .*, focus .* go over the limit of 1e\+05") as caught:
+        titan.RE(titan.stem.tilt_series([0.0, 1.0], 3.0, 64, track_field_nm=10.0, dose_limit_e_a2=1e5))
+    assert "\n" not in str(caught.value)
+    assert titan.dose.accumulated.get(use_monitor=False) == 0.0
+    assert next(iter(runs(titan.session.data.journal))).uid == before.uid
+
+
+def test_tracking_and_focus_count_and_stop_at_the_dose(titan: Beamline) -> None:
+    """The current is thirty times as much once focus is looked for: the instrument's limit holds there as well."""
+    options: dict[str, Any] = {"num_frames": 1, "dwell_us": 3.0, "track_field_nm": 10.0, "track_size": 256}
+    limit = 6e6
+
+    def more(name: str, doc: dict[str, Any]) -> None:
+        if name == "start" and doc["plan_name"] == "stem_focus":
+            titan.column.beam_current.put(3000.0)
+
+    titan.put("Sim:Specimen", "Pt-particle")  # of which a frame shows more than a lattice
+    token = titan.RE.subscribe(more)
+    try:
+        with pytest.raises(DoseLimitError, match=r"limit of 6e\+06 e/A2 is reached") as caught:
+            titan.RE(
+                titan.stem.tilt_series([0.0, 0.5, 1.0], 3.0, 64, focus_span_nm=40.0, dose_limit_e_a2=limit, **options)
+            )
+    finally:
+        titan.RE.unsubscribe(token)
+        titan.put("Col:BeamCurrent", 100.0)
+        titan.put("Sim:Specimen", "SrTiO3")
+        titan.goniometer.alpha.set(0.0).wait(timeout=30)
+    assert "\n" not in str(caught.value)
+    assert titan.dose.accumulated.get(use_monitor=False) == pytest.approx(limit, rel=1e-6)
+    newest, before = (run for run, _ in zip(runs(titan.session.data.journal), range(2), strict=False))
+    assert (newest.start["plan_name"], newest.stop["exit_status"]) == ("stem_focus", "fail")
+    assert before.start["plan_name"] == "stem_track"
+    tracked = titan.open_run(before.uid).to_xarray("primary")["haadf_dose"].values[-1]
+    assert 0.0 < tracked < limit, "tracking counts"
 
 
 def test_a_tilt_series_is_interrupted_and_gone_on_with(titan: Beamline) -> None:
@@ -303,7 +401,7 @@ def test_a_tilt_series_is_interrupted_and_gone_on_with(titan: Beamline) -> None:
         assert run.start["sample"] == "tilted"
         alphas = run.to_xarray("primary")["haadf_alpha"].values
         np.testing.assert_allclose(alphas, angles[index], atol=0.1)
-        with h5py.File(_file(titan, uid)) as file:
+        with h5py.File(_image(titan, uid).path) as file:
             assert file["entry/frames/event_stop"].shape == (2,)
     taken = [
         run.uid for run in runs(titan.session.data.journal) if run.start.get("tilt_series", {}).get("id") == series

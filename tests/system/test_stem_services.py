@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray
+from bluesky.utils import FailedPause, RunEngineInterrupted
 
-from exitwave.analysis.eds import EnergyWindow, window_maps
-from exitwave.analysis.io.eds_files import read_acquisition
+from exitwave.analysis.columns import find_columns, fit_columns
+from exitwave.analysis.eds import EnergyWindow
 from exitwave.profiles.queue import QueueServer
 from exitwave.profiles.session import open_session
 from exitwave.profiles.simulation import SimulatedBeamline
 from exitwave.profiles.storage import (
     DataFolder,
     Services,
+    SpectrumImage,
     connect_catalog,
     data_folder,
     embedded_address,
     open_run,
+    open_spectrum_image,
     runs,
 )
 
@@ -113,12 +117,13 @@ def test_the_other_microscope_takes_maps_with_two_segments(arm: Beamline) -> Non
     assert any("Pd L" in words for words in run.start["contaminated_windows"])
     primary = run.to_xarray("primary")
     assert primary["haadf"].shape == (3, 72, 72)
-    measured = read_acquisition(Path(run.stream("primary").blocks["eds_event_stop"][0].location.path))
+    image = open_spectrum_image(run.uid, data=arm.session.data)
+    measured = image.measurement
     assert measured.beam_kev == 300.0
     assert (measured.events.n_segments, measured.events.shape) == (2, (72, 72))
     assert measured.metadata["specimen"] == "NPG-Pd-Pt"
     assert np.array_equal(measured.events.frame_starts[1:], primary["eds_event_stop"].values)
-    (lines,) = window_maps(measured.events, [EnergyWindow(1.95, 2.3, "M lines of Au and Pt")])
+    (lines,) = image.window_maps([EnergyWindow(1.95, 2.3, "M lines of Au and Pt")])
     assert lines.sum() > 0.1 * len(measured.events)
 
 
@@ -136,6 +141,64 @@ def test_a_map_ends_when_widths_are_known_well_enough(arm: Beamline) -> None:
     number, error = frames["scan_frame_record_frame"].values, frames["scan_frame_record_fwhm_se"].values
     print(f"{summary['taken']} of {most} frames for {wanted} pm: {np.c_[number, error].round(2).tolist()}")
     assert (error[np.isfinite(error)][:-2] > wanted).all(), "it did not go on once it was known"
+
+
+def _width_pm(image: SpectrumImage, drift_nm: np.ndarray | None) -> tuple[float, float]:
+    """Mean width of the columns in E1 with the drift taken out, and its standard error; what rounding to pixels adds
+    (a twelfth of a pixel's square to the variance) is taken off."""
+    window = EnergyWindow(3.53, 4.29)
+    counts, exposure = image.window_maps([window], drift_nm=drift_nm)[0], image.exposure(drift_nm=drift_nm)
+    where = find_columns(counts / np.maximum(exposure, 0.2), spacing_px=0.2462 / image.pixel_nm)
+    fit = fit_columns(counts, where, exposure=exposure)
+    whole = np.array([exposure[int(y), int(x)] > 0.95 for y, x in np.clip(where, 0, np.array(counts.shape) - 1)])
+    good = fit.ok & whole
+    assert good.sum() >= 12
+    pixel_pm = 1e3 * image.pixel_nm
+    widths = np.sqrt((pixel_pm * fit.fwhm[good]) ** 2 - 8.0 * np.log(2.0) * pixel_pm**2 / 12.0)
+    return float(widths.mean()), float(widths.std(ddof=1) / np.sqrt(good.sum()))
+
+
+@pytest.mark.timeout(420)
+def test_drift_that_was_recorded_or_ignored_is_taken_out_afterwards(arm: Beamline) -> None:
+    """The specimen drifts by two columns; the widths are those of a map that the scan kept still."""
+    arm.put("Sim:Specimen", "NPG-Pd-Pt")
+    for axis, off_nm in zip((arm.goniometer.x, arm.goniometer.y), arm.truth["origin_nm"], strict=True):
+        axis.set(-1e-3 * off_nm).wait(timeout=30)
+    arm.RE(arm.stem.focus(40.0, 11, size=128, dwell_us=3.0))
+    arm.put("Sim:YieldScale", 20.0)
+    widths: dict[str, tuple[float, float]] = {}
+    for mode in ("follow", "record", "ignore"):
+        (uid,) = arm.RE(arm.anxri.map(2.0, 128, 40, dwell_us=120.0, drift=mode))
+        image = open_spectrum_image(uid, data=arm.session.data)
+        assert (image.n_frames, image.events.shape, image.frames.shape) == (40, (128, 128), (40, 128, 128))
+        assert image.live_s.shape == (40, 2)
+        assert (image.live_s > 0.0).all()
+        assert image.pixel_nm == pytest.approx(2.0 / 128)
+        assert image.scan["dwell_s"] == pytest.approx(120e-6)
+        assert (np.diff(image.dose_e_a2) > 0.0).all()
+        minutes = image.run.start["frame_s"] * np.arange(40) / 60.0
+        true = np.outer(minutes, arm.truth["drift_nm_min"][::-1])
+        assert np.hypot(*true[-1]) > 0.4, "or there is nothing to be taken out"
+        measured = image.measured_drift_nm()
+        assert np.abs(measured - true).max() < 0.04
+        if mode == "ignore":
+            assert image.drift_nm is None
+            assert np.all(image.shifts_px() == 0.0)
+            widths["ignored, measured afterwards"] = _width_pm(image, measured)
+            smeared = image.window_maps([EnergyWindow(3.53, 4.29)])[0].astype(float)
+            sharp = image.window_maps([EnergyWindow(3.53, 4.29)], drift_nm=measured)[0].astype(float)
+            assert smeared.var() < 0.6 * sharp[20:-20, 40:-40].var(), "the drift blurs what it is not taken out of"
+            continue
+        assert image.drift_nm is not None
+        assert np.abs(image.drift_nm - true).max() < 0.04
+        left = np.abs(image.shifts_px()).max() * image.pixel_nm
+        assert (left < 0.1) if mode == "follow" else (left > 0.4)
+        widths[mode] = _width_pm(image, None)
+    print("; ".join(f"{mode}: {width:.2f} +- {se:.2f} pm" for mode, (width, se) in widths.items()))
+    followed, se = widths.pop("follow")
+    for width, error in widths.values():
+        assert abs(width - followed) < 3.0 * np.hypot(se, error)
+    arm.put("Sim:YieldScale", 1.0)
 
 
 @pytest.mark.parametrize("specimen", ["Pt-particle", "NPG-Pd-Pt"])
@@ -172,6 +235,79 @@ def test_a_region_is_followed_through_the_tilt(arm: Beamline, specimen: str) -> 
         middles = np.array([_middle(image) for image in images]) * starts[0]["pixel_size_nm"]
         print(f"the particle's middle in the frames: {middles.round(2).tolist()} nm")
         assert np.abs(middles - middles[0]).max() < 0.5
+
+
+@pytest.mark.timeout(420)
+def test_an_interrupted_series_finds_its_region_again(arm: Beamline) -> None:
+    """Broken off while it tracks, off the eucentric height; tilt, shift and stage are elsewhere when it is resumed."""
+    arm.put("Sim:Specimen", "Pt-particle")
+    for axis, off_nm in zip((arm.goniometer.x, arm.goniometer.y), arm.truth["origin_nm"], strict=True):
+        axis.set(-1e-3 * off_nm).wait(timeout=30)
+    arm.RE(arm.stem.focus(40.0, 11, size=128, dwell_us=3.0))
+    angles, field_nm = [0.0, 2.0], 10.0
+    taken: list[str] = []
+    tracked: list[float] = []
+
+    def interrupt(name: str, doc: dict[str, Any]) -> None:
+        if name != "start":
+            return
+        if "tilt_series" in doc:
+            taken.append(doc["uid"])
+        elif doc["plan_name"] == "stem_track" and taken:
+            tracked.append(doc["plan_args"]["alpha_deg"])
+            if len(tracked) == 2:  # half the way was tracked, the rest was not
+                # Not from the RunEngine's own thread, which would wait for itself.
+                threading.Thread(target=arm.RE.request_pause, daemon=True).start()
+
+    token = arm.RE.subscribe(interrupt)
+    try:
+        with pytest.raises((RunEngineInterrupted, FailedPause)):
+            arm.RE(
+                arm.stem.tilt_series(
+                    angles, field_nm, 64, num_frames=1, dwell_us=3.0, focus_span_nm=12.0, focus_num=7,
+                    first_step_deg=1.0,
+                )
+            )  # fmt: skip
+    finally:
+        arm.RE.unsubscribe(token)
+    if arm.RE.state != "idle":
+        arm.RE.abort()
+    assert tracked == pytest.approx([1.0, 2.0], abs=0.05)
+    broken = next(iter(runs(arm.session.data.journal)))
+    assert broken.start["plan_name"] == "stem_track"
+    where = arm.goniometer.x.position
+    try:
+        for signal, value in ((arm.goniometer.x, where + 0.5), (arm.goniometer.alpha, -3.0)):
+            signal.set(value).wait(timeout=30)
+        for signal, value in ((arm.scan.shift_x, 200.0), (arm.scan.shift_y, -150.0)):
+            signal.set(value).wait(timeout=10)
+        uids = arm.RE(arm.stem.resume(-1))
+    finally:
+        arm.goniometer.alpha.set(0.0).wait(timeout=30)
+        arm.goniometer.x.set(where).wait(timeout=30)
+    progress = arm.session.instrument.series.progress(broken.uid)
+    assert sorted(progress.taken) == [0, 1]
+    assert progress.taken[0] == taken[0], "what was taken is not taken again"
+    every = [arm.open_run(progress.taken[i]) for i in range(2)]
+    assert uids[-1] == progress.taken[1]
+    shifts = np.array([run.start["tilt_series"]["shift_nm"] for run in every])
+    moved = -1e3 * arm.truth["eucentric_um"][0] * np.sin(np.radians(angles))
+    turn = np.radians(arm.truth["scan_rotation_deg"])
+    followed = (shifts - shifts[0]) @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    minutes = 10.0 * (every[-1].start["time"] - every[0].start["time"]) / 60.0
+    drift = minutes * (np.hypot(*arm.truth["drift_nm_min"]) + 0.5)
+    off = np.hypot(followed[:, 0], followed[:, 1] - moved)
+    images = [run.to_xarray("primary")["haadf"].values[0].astype(float) for run in every]
+    middles = np.array([_middle(image) for image in images]) * every[0].start["pixel_size_nm"]
+    print(f"moved by {moved.round(2).tolist()} nm, followed to {off.round(2).tolist()} nm; drift {drift:.1f} nm")
+    print(f"the particle's middle in the frames: {middles.round(2).tolist()} nm")
+    # the stage comes back with 2 nm of play, which the shift takes up
+    assert off.max() < 0.5 + drift + 2.0
+    assert np.abs(middles - middles[0]).max() < 0.5
+    for run in every:
+        about = run.start["tilt_series"]
+        assert about["approach_dose_e_a2"] > 0.0
+        assert about["focus"]["found"] in (True, False)
 
 
 def _middle(image: np.ndarray) -> tuple[float, float]:
