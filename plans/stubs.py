@@ -32,7 +32,6 @@ __all__ = [
     "set_energy",
     "set_region",
     "snap",
-    "stop_moves",
     "take_burst",
     "take_darks",
     "take_flats",
@@ -270,26 +269,6 @@ def sample_back(
         f"{motor.dotted_name_of()}: {1e3 * away_um:.3g} nm from where it was after {tries} corrections, over the limit "
         f"of {1e3 * tolerance_um:.3g} nm ({tolerance_px:g} pixel); take the flats by hand or mend the stage"
     )
-
-
-def stop_moves(*devices: Any, group: str) -> MsgGenerator[None]:
-    """Stop devices whose moves were begun in `group`, and wait until they stand.
-
-    A move that is stopped has failed, and the RunEngine says so at some message after it. Here that is no news, and
-    what comes after it in a clean-up has to be done all the same.
-    """
-    for device in devices:
-        yield from _past_failed_moves(bps.stop(device))
-    # each failure is told once by the wait and once by the message after it
-    for _ in range(2 * len(devices) + 1):
-        yield from _past_failed_moves(bps.wait(group=group))
-
-
-def _past_failed_moves(messages: MsgGenerator[Any]) -> MsgGenerator[None]:
-    try:
-        yield from messages
-    except FailedStatus:
-        return
 
 
 def count_beam(instrument: Instrument, stream: str = "beam") -> MsgGenerator[None]:

@@ -118,7 +118,7 @@ def line_integrals(
     intensity: Doubles | None = None,
     flat_intensity: Doubles | None = None,
     zinger_sigma: float | None = 8.0,
-    out: Floats | None = None,
+    out: Any = None,
 ) -> Floats:
     """Return -ln of the transmission (n, row, col), float32, frame by frame: no more than a few are in memory twice.
 
@@ -136,7 +136,7 @@ def line_integrals(
     zinger_sigma : float, optional
         Direct hits so many standard deviations above their neighbourhood are replaced; None leaves them.
     out : float32 (n, row, col), optional
-        Where to put the result: an array or an HDF5 dataset.
+        Where to put the result, and what is returned: anything that takes ``out[k] = frame``.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def line_integrals(
     dark = mean_frames(np.asarray(frame) for frame in darks)
     groups = FlatGroups(flats, dark, flat_times_s, flat_intensity, times_s)
     n = len(frames)
-    result = np.empty((n, *dark.shape), np.float32) if out is None else out
+    result: Any = np.empty((n, *dark.shape), np.float32) if out is None else out
     if times_s is not None and len(times_s) != n:
         raise ShapeError(f"frames: {n} of them, but {len(times_s)} times")
     known = _known(intensity, n)
@@ -168,4 +168,5 @@ def line_integrals(
             image = remove_zingers(image, n_sigma=zinger_sigma)[0]
         image /= np.float32(beam[k])
         result[k] = minus_log(image)
-    return result
+    corrected: Floats = result
+    return corrected

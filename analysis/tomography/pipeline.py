@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from exitwave.analysis.errors import FileFormatError, FitError, OutOfRangeError, ScratchSpaceError
 from exitwave.analysis.io import Series
-from exitwave.analysis.io.volumes import VolumeInfo, write_volume
+from exitwave.analysis.io.volumes import write_volume
 from exitwave.analysis.tomography.alignment import align_projections
 from exitwave.analysis.tomography.attenuation import line_integrals
 from exitwave.analysis.tomography.centre import centre_from_score, centre_from_wedge
@@ -28,6 +28,7 @@ from exitwave.analysis.tomography.helical import HelicalReconstruction
 from exitwave.analysis.tomography.pairs import axis_from_pairs
 from exitwave.analysis.tomography.reconstruct import Reconstruction, row_range
 from exitwave.analysis.tomography.stripes import remove_all_stripes
+from exitwave.analysis.tomography.to_file import volume_info
 
 __all__ = ["AxisFound", "Light", "Recipe", "Result", "find_axis", "reconstruct_series"]
 
@@ -110,6 +111,10 @@ class Light:
     flat_times_s: Doubles | None = None
     intensity: Doubles | None = None
     flat_intensity: Doubles | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them by the names that `line_integrals` has for them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -287,19 +292,15 @@ def reconstruct_series(
     n, rows, width = series.frames.shape
     Reconstruction(Geometry(angles, width, 0.5 * (width - 1)), recipe.method, size=recipe.size, **recipe.options)
     row_range(recipe.rows, rows)
-    tell = progress or _say_nothing
+    tell = progress or (lambda *_: None)
     with _room((n, rows, width), recipe.memory_gb, path.parent) as projections:
-        watched = _Watched(projections, tell)
         line_integrals(
             series.frames,
             series.flats,
             series.darks,
-            times_s=light.times_s,
-            flat_times_s=light.flat_times_s,
-            intensity=light.intensity,
-            flat_intensity=light.flat_intensity,
+            **light.arguments(),
             zinger_sigma=recipe.zinger_sigma if min(rows, width) >= 3 else None,  # a neighbourhood is 3 x 3
-            out=watched,  # type: ignore[arg-type]
+            out=_Watched(projections, tell),
         )
         if recipe.empty_px:
             for k in range(n):
@@ -318,10 +319,6 @@ def reconstruct_series(
             shifts[:, 0] -= rises_px  # rows count downwards
             geometry = Geometry(angles, width, geometry.centre, geometry.tilt_deg, shifts)
         return _write(projections, geometry, axis, path, recipe, series.pixel_nm, source_uid, rises_px, overwrite, tell)
-
-
-def _say_nothing(_what: str, _done: int, _all: int) -> None:
-    pass
 
 
 class _Watched:
@@ -368,17 +365,7 @@ def _write(
         plain = Reconstruction(geometry, recipe.method, **settings)
         first, past = row_range(recipe.rows, projections.shape[1])
         size, chunks = plain.size, plain.chunks(projections, rows=recipe.rows)
-    info = VolumeInfo(
-        voxel_nm=voxel_nm,
-        method=recipe.method,
-        options=recipe.options,
-        angles_deg=geometry.angles_deg,
-        centre=geometry.centre,
-        tilt_deg=geometry.tilt_deg,
-        shifts=geometry.shifts,
-        source_uid=source_uid,
-        first_row=first,
-    )
+    info = volume_info(geometry, recipe.method, recipe.options, voxel_nm, source_uid, first)
     shape = (past - first, size, size)
     axial = np.zeros((size, size), np.float32)
     coronal, sagittal = (np.zeros((shape[0], size), np.float32) for _ in range(2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,24 @@ from exitwave.analysis.io.volumes import VolumeInfo, write_volume
 from exitwave.analysis.tomography.geometry import Geometry
 from exitwave.analysis.tomography.reconstruct import ProjectionSource, Reconstruction, row_range
 
-__all__ = ["reconstruct_to_file"]
+__all__ = ["reconstruct_to_file", "volume_info"]
+
+
+def volume_info(
+    geometry: Geometry, method: str, options: Mapping[str, Any], voxel_nm: float, source_uid: str, first_row: int
+) -> VolumeInfo:
+    """Return what stands in a volume's file about where it comes from."""
+    return VolumeInfo(
+        voxel_nm=voxel_nm,
+        method=method,
+        options=options,
+        angles_deg=geometry.angles_deg,
+        centre=geometry.centre,
+        tilt_deg=geometry.tilt_deg,
+        shifts=geometry.shifts,
+        source_uid=source_uid,
+        first_row=first_row,
+    )
 
 
 def reconstruct_to_file(
@@ -58,17 +75,7 @@ def reconstruct_to_file(
     work = Reconstruction(geometry, method, size=size, memory_gb=memory_gb, **options)
     chunks = work.chunks(projections, rows=rows, middle=middle)  # checks shapes before the file is made
     first, past = row_range(rows, projections.shape[1])
-    info = VolumeInfo(
-        voxel_nm=voxel_nm,
-        method=method,
-        options=options,
-        angles_deg=geometry.angles_deg,
-        centre=geometry.centre,
-        tilt_deg=geometry.tilt_deg,
-        shifts=geometry.shifts,
-        source_uid=source_uid,
-        first_row=first,
-    )
+    info = volume_info(geometry, method, options, voxel_nm, source_uid, first)
     with write_volume(path, (past - first, work.size, work.size), info, overwrite=overwrite) as data:
         for row, slices in chunks:
             data[row - first : row - first + len(slices)] = slices

@@ -204,16 +204,8 @@ class Tomogram:
         """
         from exitwave.analysis.tomography.attenuation import line_integrals
 
-        series, light = self.to_series(), self.light
-        return line_integrals(
-            series.frames,
-            series.flats,
-            series.darks,
-            times_s=light.times_s,
-            flat_times_s=light.flat_times_s,
-            intensity=light.intensity,
-            flat_intensity=light.flat_intensity,
-        )
+        series = self.to_series()
+        return line_integrals(series.frames, series.flats, series.darks, **self.light.arguments())
 
     def reconstruct(
         self,
