@@ -19,7 +19,7 @@ from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.angles import projection_angles
 from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures
-from exitwave.plans.pure.tomography import Tomography, fly_period_s
+from exitwave.plans.pure.tomography import Tomography, estimated_s, fly_period_s
 from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy, check_dose, lit_s
 from exitwave.plans.stubs import beam_off, beam_on
 from exitwave.plans.xanes._checks import DoseFinder, lit_area_um2, refuse_early, tell_focus
@@ -158,8 +158,22 @@ def take_series(
     frames = sum(layout.num_frames for layout in layouts.values())
     microscope.camera.check_storage(frames)
     doses = _doses(instrument, work, layouts, axis, exposed, series)
-    told_gy = f", {sum(d['dose_gy'] for d in doses.values()):.3g} Gy" if exposed is not None else ""
-    log.info("xanes_tomography: %d energies, %d frames%s", len(work.numbers), frames, told_gy)
+    readout_s = microscope.camera.readout_s
+    estimate = {
+        "seconds": round(sum(estimated_s(layout, axis, readout_s) for layout in layouts.values()), 1),
+        "frames": frames,
+        "gigabytes": frames * microscope.camera.frame_bytes / 1e9,
+        "dose_gy": None if exposed is None else sum(told["dose_gy"] for told in doses.values()),
+    }
+    told_gy = "" if exposed is None else f", {estimate['dose_gy']:.3g} Gy"
+    log.info(
+        "xanes_tomography: %d energies, %.1f min, %d frames, %.3g GB%s",
+        len(work.numbers),
+        estimate["seconds"] / 60.0,
+        frames,
+        estimate["gigabytes"],
+        told_gy,
+    )
     about = {
         "uid": series or str(uuid.uuid4()),
         "energies_ev": list(work.energies_ev),
@@ -168,6 +182,8 @@ def take_series(
         "focus_tracking": tell_focus(instrument, "xanes_tomography", [work.energies_ev[k] for k in work.numbers]),
         "tracking": microscope.zone_plate.focus.describe(),
         "feedback": feedback.describe(),
+        # of the tomograms alone: the way from energy to energy is not in it
+        "estimate": estimate,
     }
     uids: list[str] = []
 

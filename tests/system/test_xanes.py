@@ -12,8 +12,9 @@ from exitwave.analysis.fitting import edge_by_derivative
 from exitwave.devices import ExitwaveError, FocusCalibrationError
 from exitwave.devices.microscope import PITCH_URAD
 from exitwave.plans.alignment import FocusPass
+from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.stubs import BeamLostError
-from exitwave.plans.xanes import Adaptive, Feedback
+from exitwave.plans.xanes import Adaptive, Exposed, Feedback
 from exitwave.plans.xanes.calibration import image_shifts_um
 from exitwave.profiles.storage import audit_run
 
@@ -230,13 +231,27 @@ def test_all_energies_at_every_angle_and_a_tomogram_at_every_energy(beamline: Be
         assert stack.complete
         assert len(stack) == 8
         assert len(stack.select(theta_deg=45.0)) == 2
-    uids = beamline.RE(beamline.xanes.dual_energy_tomography("Ni", num_projections=12, mode="step", **some))
+    exposed = Exposed("NiO", 1e9, 400.0, limit_gy=1e12)
+    pair: dict[str, Any] = {"num_projections": 12, "mode": "step", "md": {"sample": "pair"}, **some}
+    with pytest.raises(PlanInputError, match="exceeds the limit of 1 Gy"):
+        beamline.RE(beamline.xanes.dual_energy_tomography("Ni", exposed=Exposed("NiO", limit_gy=1.0), **pair))
+    uids = beamline.RE(beamline.xanes.dual_energy_tomography("Ni", exposed=exposed, **pair))
     energies = [beamline.open_run(u).start["xanes_series"]["energy_ev"] for u in uids]
     assert energies == pytest.approx([8303.0, 8383.0])
     for u, energy_ev in zip(uids, energies, strict=True):
         with beamline.open_tomogram(u) as tomogram:
             assert tomogram.complete
             assert tomogram.energy_kev == pytest.approx(1e-3 * energy_ev, abs=1e-4)
+    starts = [beamline.open_run(u).start for u in uids]
+    entered = beamline.session.dose.entries("pair")
+    assert [line["uid"] for line in entered] == list(uids)
+    for line, start in zip(entered, starts, strict=True):
+        # twelve projections, and again those that were lost
+        assert line["dose_gy"] >= start["exposed"]["dose_gy"] * (1 - 1e-9)
+        assert line["series"] == start["xanes_series"]["uid"]
+    estimate = starts[0]["xanes_series"]["estimate"]
+    assert estimate["frames"] == 2 * (12 + 2 + 1)
+    assert estimate["dose_gy"] == pytest.approx(sum(start["exposed"]["dose_gy"] for start in starts))
 
 
 @pytest.mark.timeout(120)
