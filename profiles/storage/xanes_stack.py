@@ -54,7 +54,8 @@ class XanesPoint:
     beam_intensity : float
         Ion chamber, A.
     flat_intensity : float
-        Ion chamber when those flats were taken that `XanesStack.flats` returns for the point, A; NaN without flats.
+        Ion chamber at the stop of those flats that `XanesStack.flats` returns for the point, A; NaN without flats.
+        Where a stop has flats and frames, its one reading stands for both.
     exposure_s : float
     repeat, position : int
     x_um, y_um, theta_deg : float
