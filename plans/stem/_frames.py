@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -320,16 +321,13 @@ def _look(microscope: ElectronMicroscope, work: FrameScan) -> MsgGenerator[None]
         # Of the first frames alone nobody knows when they began; the meter shows 0 once the beam is blanked.
         rate = float((yield from bps.rd(microscope.dose.rate, default_value=0.0))) or math.nan
     work._dose = (newest.number, newest.dose_e_a2)
-    values: list[Any] = []
     result = microscope.scan.frame_record
+    seen = (math.nan, math.nan, math.nan)
     if work.tracker is not None:
-        try:
+        # A frame without contrast says nothing about drift; the next one may.
+        with contextlib.suppress(FitError):
             drift = work.tracker.follow(newest.image, (newest.shift_x_nm, newest.shift_y_nm))
-        except FitError:
-            # A frame without contrast says nothing about drift; the next one may.
-            values += [result.drift_x, math.nan, result.drift_y, math.nan, result.drift_sd, math.nan]
-        else:
-            values += [result.drift_x, drift.x_nm, result.drift_y, drift.y_nm, result.drift_sd, drift.sd_nm]
+            seen = (drift.x_nm, drift.y_nm, drift.sd_nm)
             if work.follow:
                 microscope.scan.check_shift(drift.shift_x_nm, drift.shift_y_nm)
                 yield from bps.mv(microscope.scan.shift_x, drift.shift_x_nm, microscope.scan.shift_y, drift.shift_y_nm)
@@ -345,7 +343,10 @@ def _look(microscope: ElectronMicroscope, work: FrameScan) -> MsgGenerator[None]
         result.dose, newest.dose_e_a2,
         result.dose_rate, rate,
         result.fwhm_se, work.precision_pm,
-        *values,
+        # NaN, too, has to be said: what the run before saw still stands there
+        result.drift_x, seen[0],
+        result.drift_y, seen[1],
+        result.drift_sd, seen[2],
     )  # fmt: skip
     yield from record("frames", result)
 
