@@ -1,4 +1,7 @@
-"""Events and columns beside exspy and atomap, in one run. Peers come with the ``bench`` extra; it says if one lacks."""
+"""Events and columns beside exspy and atomap in one run, and how fast the simulator makes events.
+
+Peers come with the ``bench`` extra; it says if one lacks.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,17 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from scipy import constants
 
 from exitwave.analysis.columns import fit_columns
 from exitwave.analysis.eds import Accumulator, ChannelIndex, EnergyAxis, EnergyWindow, Events, dense_cube, window_maps
+from exitwave.simulators.records.hdf_plugin import WriteFaults
+from exitwave.simulators.stem.eds import Eds, RowRequest
+from exitwave.simulators.stem.geometry import ScanPlan
+from exitwave.simulators.stem.layout import INSTRUMENTS
+from exitwave.simulators.stem.modes import Physics
+from exitwave.simulators.stem.truth import StemTruth
+from exitwave.simulators.stem.world import World
 
 N_EVENTS, SHAPE, FRAMES = 10_000_000, (512, 512), 20
 AXIS = EnergyAxis(2048, 0.01)
@@ -167,9 +178,68 @@ def column_figures() -> dict[str, Any]:
     }
 
 
+class _Still:
+    """A Titan as delivered, its beam on."""
+
+    def __init__(self, settings: dict[str, float]) -> None:
+        self._settings = settings
+
+    def axis(self, name: str, t: float) -> float:
+        return 0.0
+
+    def setting(self, name: str, t: float) -> float:
+        return self._settings.get(name, 0.0)
+
+    def passes(self, t: float) -> bool:
+        return True
+
+
+def simulator_figures(rate_cps: float = 1e5, dwell_us: float = 10.0, frames: int = 2) -> dict[str, float]:
+    """Make frames of 512 x 512 pixels of SrTiO3 at a rate of X-rays, hidden errors, dead time and pile-up included.
+
+    What counts is the processor time of this whole process, all its threads: what one core would need. Files and
+    process variables are left out; `simulated_real_time` is the simulated time over it.
+    """
+    titan = INSTRUMENTS["titan-g2"]
+    column = {
+        "HighVoltage": titan.voltage_kv, "BeamCurrent": titan.current_pa, "ConvergenceAngle": titan.convergence_mrad,
+        "SourceSize": titan.source_fwhm_pm,
+    }  # fmt: skip
+    truth = StemTruth.draw(18)
+    side = SHAPE[0]
+    plan = ScanPlan(4.0, side, side, (0, 0, side, side), 0.0, 1e-6 * dwell_us, 1e-4, False, False, frames)
+    scale = 1.0
+    for attempt in range(2):  # the first finds out what a yield gives, and compiles
+        world = World(_Still(column), truth, titan, "SrTiO3", Physics(yield_scale=scale))
+        eds = Eds(world.segments, truth, lambda: (0.0, 0.0), WriteFaults())
+        eds.board.set("Acquire", 1)
+        field, image = world.field(plan, 0.0, (0.0, 0.0)), np.zeros(SHAPE, np.float32)
+        electrons = world.current_a(0.0) / constants.e * plan.dwell_s
+        events, begin_s = 0, time.process_time()
+        for frame in range(frames):
+            for first in range(0, side, 8):
+                held = 0
+                for row in range(first, first + 8):
+                    at_s = frame * plan.frame_s + row * plan.line_s
+                    path = world.probe_path(plan, row, at_s, (0.0, 0.0), frame)
+                    x, y = (np.ascontiguousarray(part) for part in field.grid(path.x_nm, path.y_nm))
+                    line = RowRequest(x, y, electrons, at_s, plan.dwell_s, False, (frame << 16) | row, row * side)
+                    held = eds.draw(field, line, image[row], held)
+                pixel, _, _ = eds.collect(held, live=True, shelf=0.002, elapsed_s=8 * plan.line_s)
+                events += len(pixel)
+        spent_s, scanned_s = time.process_time() - begin_s, frames * plan.frame_s
+        if attempt == 0:
+            scale = rate_cps * scanned_s / events
+    return {
+        "simulated_cps": events / scanned_s,
+        "simulated_events_per_s": events / spent_s,
+        "simulated_real_time": scanned_s / spent_s,
+    }
+
+
 def eds_figures() -> dict[str, Any]:
     """Return all figures."""
-    return window_figures() | live_figures() | column_figures()
+    return window_figures() | live_figures() | column_figures() | simulator_figures()
 
 
 if __name__ == "__main__":
