@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exitwave.analysis.binning import block_mean
 from exitwave.analysis.errors import FileFormatError, FitError, OutOfRangeError, ScratchSpaceError
 from exitwave.analysis.io import Series
 from exitwave.analysis.io.volumes import write_volume
@@ -161,7 +162,12 @@ def _half_turn_pairs(angles_deg: Doubles) -> tuple[npt.NDArray[np.intp], npt.NDA
 
 
 def find_axis(
-    projections: Array32, angles_deg: npt.ArrayLike, *, max_offset_px: float | None = None, finest_px: int = 512
+    projections: Array32,
+    angles_deg: npt.ArrayLike,
+    *,
+    max_offset_px: float | None = None,
+    finest_px: int = 512,
+    memory_gb: float = 2.0,
 ) -> AxisFound:
     """Find the rotation axis by what the scan offers.
 
@@ -174,6 +180,8 @@ def find_axis(
         Largest distance of the axis from the middle column; a quarter of the width (pairs) or an eighth without.
     finest_px : int
         As in `axis_from_pairs`.
+    memory_gb : float
+        As many pairs are taken as fit into half of it, and no more than are of use.
 
     Returns
     -------
@@ -188,11 +196,7 @@ def find_axis(
     angles = np.asarray(angles_deg, np.float64)
     first, second = _half_turn_pairs(angles)
     if len(first):
-        every = slice(None, None, -(-len(first) // _PAIRS))
-        pair = axis_from_pairs(
-            projections[first[every]], projections[second[every]], max_offset_px=max_offset_px, finest_px=finest_px
-        )
-        return AxisFound(pair.centre, pair.centre_sd, pair.tilt_deg, pair.tilt_sd_deg, "pairs")
+        return _axis_by_pairs(projections, first, second, max_offset_px, finest_px, memory_gb)
     some = np.asarray(projections[:, :: -(-projections.shape[1] // _ROWS), :], np.float32)
     nan = float("nan")
     try:
@@ -202,6 +206,36 @@ def find_axis(
         band = max(1, min(16, some.shape[1] // 12))
         score = centre_from_score(some, angles, band=band, max_offset_px=max_offset_px)
         return AxisFound(score.centre, score.centre_sd, 0.0, nan, "score")
+
+
+def _axis_by_pairs(
+    projections: Array32,
+    first: npt.NDArray[np.intp],
+    second: npt.NDArray[np.intp],
+    max_offset_px: float | None,
+    finest_px: int,
+    memory_gb: float,
+) -> AxisFound:
+    """Find the axis in pairs, binned as they are read: finer than that they would be binned afterwards."""
+    rows, width = projections.shape[1:]
+    factor = 1
+    while min(rows, width) // (2 * factor) >= finest_px:
+        factor *= 2
+    # about the middle, so that a mirrored picture has the mirrored blocks
+    top, left = (rows % factor) // 2, (width % factor) // 2
+    count = min(_PAIRS, max(1, int(0.5e9 * memory_gb * factor**2 / (8.0 * rows * width))))
+    every = slice(None, None, -(-len(first) // count))
+
+    def pictures(index: npt.NDArray[np.intp]) -> Array32:
+        high, wide = rows // factor * factor, width // factor * factor
+        return np.stack(
+            [block_mean(projections[k, top : top + high, left : left + wide], (factor, factor)) for k in index]
+        )
+
+    offset = None if max_offset_px is None else max_offset_px / factor
+    pair = axis_from_pairs(pictures(first[every]), pictures(second[every]), max_offset_px=offset, finest_px=finest_px)
+    centre = left + factor * (pair.centre + 0.5) - 0.5
+    return AxisFound(centre, factor * pair.centre_sd, pair.tilt_deg, pair.tilt_sd_deg, "pairs")
 
 
 @contextlib.contextmanager
@@ -339,7 +373,7 @@ def _axis(projections: Array32, angles: Doubles, recipe: Recipe, *, helical: boo
         return AxisFound(recipe.centre_px, nan, recipe.tilt_deg or 0.0, nan, "given")
     if helical:
         raise FitError("axis: a helical scan shows no two pictures of the same slices to find it in; give its column")
-    found = find_axis(projections, angles)
+    found = find_axis(projections, angles, memory_gb=recipe.memory_gb)
     if recipe.tilt_deg is None:
         return found
     return AxisFound(found.centre_px, found.centre_sd_px, recipe.tilt_deg, nan, found.how)

@@ -47,6 +47,10 @@ def main() -> int:
         "eds": ("events, live sums and columns, beside exspy and atomap", _load("eds").eds_figures),
         "journal": ("documents through journal and RunEngine", journal.journal_figures),
         "tiled": ("a scan with Tiled killed, beside one with Tiled up", journal.tiled_down_figures),
+        "pipeline": (
+            "a recorded series of 2048 x 2048 frames to a volume: seconds a step, memory",
+            _load("pipeline").pipeline_figures,
+        ),
         "resolution": (
             "the star's resolution against exposure, zone plate and defocus",
             _load("resolution").resolution,

@@ -56,6 +56,15 @@ def test_the_axis_is_found_by_what_the_scan_offers(angles: np.ndarray, how: str)
     assert found.tilt_deg == pytest.approx(TILT_DEG, abs=0.1)
 
 
+@pytest.mark.parametrize("size", [(ROWS, WIDTH), (ROWS - 1, WIDTH - 1)])
+def test_an_axis_found_in_binned_pairs_is_where_it_was(size: tuple[int, int]) -> None:
+    fine = np.kron(integrals(TURN), np.ones((1, 4, 4)))[:, : 4 * size[0] - 1, : 4 * size[1] + 2].astype("f4")
+    found = find_axis(fine, TURN, finest_px=size[0])
+    assert found.centre_px == pytest.approx(4 * (CENTRE + 0.5) - 0.5, abs=0.15)
+    few = find_axis(fine, TURN, finest_px=size[0], memory_gb=1e-4)
+    assert few.centre_px == pytest.approx(found.centre_px, abs=0.3)
+
+
 @pytest.mark.parametrize("memory_gb", [2.0, 0.003])
 def test_a_series_becomes_a_volume_in_memory_or_through_a_scratch_file(tmp_path: Path, memory_gb: float) -> None:
     said: list[tuple[str, int, int]] = []
