@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +31,6 @@ OBJECTIVE = "4x"
 REGION_PX, SENSOR_PX = 512, 2048
 FLATS_EVERY = 60
 """The streaks of the illumination wander: flats at both ends of a tomogram alone leave a tilt of what is between."""
-VOID_BIN = 2
-"""Voxels are taken together (2 x 2 x 2) where voids are counted: a fraction is linear, and it costs an eighth."""
-SURFACE_NM = 170.0
-"""Depth below the surface from which fractions are taken: the surface itself is blurred."""
-DEPTHS_NM = (SURFACE_NM, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
-"""Between these depths fractions are compared shell by shell."""
-CRACK_LABEL = 2
-VOID_LABELS = (CRACK_LABEL, 3)
 
 
 @dataclass(frozen=True)
@@ -57,6 +47,8 @@ class TomographyRequest:
         Of each.
     fly : bool
         Constant velocity; else step by step.
+    methods : bool
+        Reconstruct by every method and say what each makes of the cracks.
     seed : int
         Of the instrument's hidden errors.
     speed : float
@@ -69,10 +61,13 @@ class TomographyRequest:
     fly: bool = False
     seed: int = 18
     speed: float = 20.0
+    methods: bool = False
 
 
 def tomography_command(request: TomographyRequest, *, json_path: Path | None, out: Path) -> int:
     """Run the demonstration, print its lines, write the figures; returns the exit status."""
+    from exitwave.profiles.demos.tomography_voids import method_words
+
     with tempfile.TemporaryDirectory(prefix="exitwave-truth-") as folder:
         truth = Path(folder)
         arguments = ["--seed", str(request.seed), "--speed", str(request.speed), "--specimen", request.specimen]
@@ -82,7 +77,7 @@ def tomography_command(request: TomographyRequest, *, json_path: Path | None, ou
             figures = _measure(stage, request, out)
             tomogram = stage.session.open_tomogram(figures["uid"])
             with tomogram:
-                figures |= _evaluate(stage, tomogram, out, truth)
+                figures |= _evaluate(stage, tomogram, out, truth, methods=request.methods)
             stage.close()
     figures |= {"specimen": request.specimen, "speed": request.speed, "seed": request.seed}
     figures = stage.finish(figures, json_path)
@@ -94,6 +89,8 @@ def tomography_command(request: TomographyRequest, *, json_path: Path | None, ou
         f"{100 * figures['crack_fraction']:.2f} +- {100 * figures['crack_fraction_sd']:.2f} %, "
         f"true {100 * figures['crack_fraction_true']:.2f} %"
     )
+    for row in figures.get("methods", []):
+        print(f"  {method_words(row)}")
     return 0
 
 
@@ -165,13 +162,14 @@ def _measure(stage: Stage, request: TomographyRequest, out: Path) -> dict[str, A
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[str, Any]:
+def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path, *, methods: bool) -> dict[str, Any]:
     """Correct, align, reconstruct, and compare with the truth."""
     from exitwave.analysis import figures as pictures
     from exitwave.analysis.resolution import fourier_shell_correlation
     from exitwave.analysis.tomography import Geometry, find_axis, reconstruct, reconstruct_to_file
     from exitwave.analysis.tomography.alignment import align_projections
     from exitwave.analysis.tomography.stripes import remove_all_stripes
+    from exitwave.profiles.demos.tomography_voids import method_figures, void_figures
 
     times, voxel_nm = stage.times, float(tomogram.pixel_nm or 0.0)
     with times.phase("correction"):
@@ -206,7 +204,12 @@ def _evaluate(stage: Stage, tomogram: Tomogram, out: Path, truth: Path) -> dict[
         **_alignment_figures(tomogram, alignment, truth / "frames.jsonl"),
     }
     with times.phase("voids"):
-        figures |= _void_figures(halves, voxel_nm, _half_depth_um(tomogram), truth)
+        figures |= void_figures(halves, voxel_nm, _half_depth_um(tomogram), truth)
+    if methods:
+        with times.phase("methods"):
+            figures["methods"] = method_figures(
+                projections, geometry, float(tomogram.exposure_s or 0.0), voxel_nm, truth
+            )
     with times.phase("picture"):
         middle = [n // 2 for n in volume.shape]
         picture = pictures.slices_figure(
@@ -256,105 +259,8 @@ def _constant(values: npt.NDArray[np.float64], angles_deg: npt.NDArray[np.float6
     return float(np.linalg.lstsq(design, values, rcond=None)[0][0])
 
 
-def _void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, truth: Path) -> dict[str, Any]:
-    """Return void fractions by each method beside the true one, over the same inside."""
-    import h5py
-    from scipy import ndimage
-
-    from exitwave.analysis.binning import block_mean
-    from exitwave.analysis.tomography import DepthOfFocusWarning, segmentation, voids
-    from exitwave.analysis.xanes import focus_of_volume
-
-    mean = 0.5 * (halves[0] + halves[1])
-    box = _box(mean)
-    noise = _signal_to_noise([half[box] for half in halves])
-    halves = [block_mean(half[box], (VOID_BIN,) * 3) for half in halves]
-    mean = 0.5 * (halves[0] + halves[1])
-    edge_nm = VOID_BIN * voxel_nm
-    whole = segmentation.envelope(mean, smooth_px=1.5, close_px=4.0)
-    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / edge_nm, bool)
-    with warnings.catch_warnings():
-        # it stands among the figures; here nobody reads warnings
-        warnings.simplefilter("ignore", DepthOfFocusWarning)
-        focus = focus_of_volume(whole, edge_nm, half_depth_um)
-    finding: dict[str, Any] = {"smooth_px": 1.2, "grow_px": 3.0, "smallest": 8}
-    best = voids.void_fraction_from_halves(halves[0], halves[1], inside, **finding)
-    cracks = voids.void_fraction_from_halves(halves[0], halves[1], inside, kinds=(segmentation.Label.CRACK,), **finding)
-    depth_px = np.asarray(ndimage.distance_transform_edt(whole))
-    edges_nm = [edge for edge in DEPTHS_NM if edge < edge_nm * float(depth_px.max())]
-    shells = voids.void_fractions_from_halves_by_depth(
-        halves[0], halves[1], inside, depth_px, np.array(edges_nm) / edge_nm, **finding
-    )
-    labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
-    counted = voids.void_fraction_counted(labels)
-    with h5py.File(truth / "volume.h5") as file:
-        true = file["labels"][()]
-        pitch_nm = float(file["labels"].attrs["pitch_nm"])
-    particle = np.isin(true, (1, *VOID_LABELS))
-    true_depth_nm = pitch_nm * np.asarray(ndimage.distance_transform_edt(particle))
-    deep = true_depth_nm > SURFACE_NM
-    true_voids = float(np.isin(true[deep], VOID_LABELS).mean())
-    true_cracks = float((true[deep] == CRACK_LABEL).mean())
-    told: Mapping[str, Any] = json.loads((truth / "truth.json").read_text())["specimen"]
-    return {
-        "void_fraction": best.value,
-        "void_fraction_sd": best.sd,
-        "void_fraction_counted": counted.value,
-        "void_fraction_true": true_voids,
-        "void_fraction_error": best.value / true_voids - 1.0,
-        "crack_fraction": cracks.value,
-        "crack_fraction_sd": cracks.sd,
-        "crack_fraction_true": true_cracks,
-        "crack_fraction_error": cracks.value / true_cracks - 1.0 if true_cracks else None,
-        "crack_fraction_whole_true": told["crack_fraction"],
-        "void_fraction_by_depth": [
-            {
-                "from_nm": round(shell.from_px * edge_nm),
-                "to_nm": round(shell.to_px * edge_nm),
-                "fraction": shell.fraction.value,
-                "sd": shell.fraction.sd,
-                "true": _void_share(true, true_depth_nm, shell.from_px * edge_nm, shell.to_px * edge_nm),
-            }
-            for shell in shells
-        ],
-        "signal_to_noise_voxel": noise,
-        "thickness_um": focus.thickness_um,
-        "depth_of_focus_um": focus.depth_of_focus_um,
-        "depth_of_focus_warning": focus.warning,
-    }
-
-
-def _void_share(
-    labels: npt.NDArray[Any], depth_nm: npt.NDArray[np.float64], from_nm: float, to_nm: float
-) -> float | None:
-    """Return the true void fraction between two depths; None where the particle is not so deep."""
-    shell = labels[(depth_nm > from_nm) & (depth_nm <= to_nm)]
-    return float(np.isin(shell, VOID_LABELS).mean()) if shell.size else None
-
-
 def _half_depth_um(tomogram: Tomogram) -> float:
     """Return the depth of focus to either side, by the outermost zone and the energy."""
     from exitwave.analysis import optics
 
     return float(optics.depth_of_focus_um(tomogram.start["outermost_zone_nm"], float(tomogram.energy_kev or 0.0)))
-
-
-def _box(volume: Volume, rim: int = 16) -> tuple[slice, ...]:
-    """Return the box around what attenuates, with a rim: what follows costs by the voxel."""
-    from exitwave.analysis.binning import block_mean
-
-    factor = 8
-    coarse = block_mean(volume, (factor,) * 3)
-    dense = coarse > 0.5 * np.percentile(coarse, 98)
-    cuts = []
-    for axis in range(3):
-        hit = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis))) * factor
-        cuts.append(slice(max(0, int(hit[0]) - rim), min(volume.shape[axis], int(hit[-1]) + factor + rim)))
-    return tuple(cuts)
-
-
-def _signal_to_noise(halves: list[Volume]) -> float:
-    """Return a voxel's mean over its noise in the middle of the whole volume, from the difference of the halves."""
-    middle = tuple(slice(n // 2 - n // 8, n // 2 + n // 8) for n in halves[0].shape)
-    noise = float(np.std(halves[0][middle] - halves[1][middle])) / 2.0
-    return float(np.mean(0.5 * (halves[0][middle] + halves[1][middle]))) / noise

@@ -99,13 +99,14 @@ def demo_tomography(
     projections: Annotated[int, typer.Option(help="How many over a whole turn.")] = 360,
     exposure: Annotated[float, typer.Option(help="Of each projection, s.")] = 0.5,
     fly: Annotated[bool, typer.Option("--fly", help="At constant velocity instead of step by step.")] = False,
+    methods: Annotated[bool, typer.Option("--methods", help="Say what each method makes of the cracks.")] = False,
     speed: Speed = 20.0,
     seed: Seed = 18,
 ) -> None:
     """Take a tomogram of a battery particle, follow it live, reconstruct it and compare it with the truth."""
     from exitwave.profiles.demos.tomography import TomographyRequest, tomography_command
 
-    request = TomographyRequest(specimen, projections, exposure, fly, seed, speed)
+    request = TomographyRequest(specimen, projections, exposure, fly, seed, speed, methods)
     raise typer.Exit(tomography_command(request, json_path=json, out=out))
 
 
