@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,20 @@ def test_a_probe_that_nobody_knows_lies_within_what_is_expected(aberrations_nm: 
         assert (half > 0.3) == wider
     found = PIXEL_PM * float(np.mean((fits[0].fwhm - fits[1].fwhm)[scene.chosen]))
     assert found == pytest.approx(expected.window[0], abs=expected.window[1] + 0.1)
+
+
+def test_what_is_expected_does_not_hang_on_how_a_weak_column_was_fitted() -> None:
+    """A column that shows little is fitted somewhere, with some width: what is expected of the others stays."""
+    scene = _scene(_maps({}))
+    fits = [scene.fit(scene.maps[k], k) for k in (0, 1)]
+    kinds = classify_sites(scene.lattice, fits[0].intensity)
+    clean = expected_widths(scene, fits, kinds, STO, Optics(200.0, 25.0, 35.18))
+    weak = int(np.flatnonzero(scene.chosen)[0])
+    parameters = fits[1].parameters.copy()
+    # height, (y, x), and the shape: a tenth as high, two pixels off, 1.6 times as narrow
+    parameters[weak, 1:] *= np.array([0.1, 1.0, 1.0, 2.5])
+    parameters[weak, 2] += 2.0
+    poor = [fits[0], replace(fits[1], parameters=parameters)]
+    found = expected_widths(scene, poor, kinds, STO, Optics(200.0, 25.0, 35.18))
+    assert found.window[0] == pytest.approx(clean.window[0], abs=0.1)
+    assert found.fwhm == pytest.approx(clean.fwhm, abs=0.1)
