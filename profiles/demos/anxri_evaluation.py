@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from exitwave.analysis.columns import (
 from exitwave.analysis.io.eds_files import EdsMeasurement
 from exitwave.profiles.demos.anxri_expected import USUAL_SHARE, WIDTH_SHARE, Optics, expected_widths
 from exitwave.profiles.demos.anxri_pictures import draw_pictures
+from exitwave.profiles.demos.anxri_precision import WidthPrecision, width_precision
 from exitwave.profiles.demos.anxri_scene import Scene, find_scene
 from exitwave.profiles.demos.anxri_specimens import E1, E2, Specimen
 
@@ -78,8 +78,13 @@ def evaluate(
     kinds = classify_sites(scene.lattice, starts[0].intensity) if two else np.zeros(len(scene.positions), np.int64)
     groups = np.where(scene.chosen, kinds, -1)
 
+    halves: list[JointFit] = []
+
     def fitter(counts: Array, window: int) -> ColumnFit:
-        return scene.fit(counts, window, starts[max(window, 0)])
+        found = scene.fit(counts, window, starts[max(window, 0)])
+        if window < 0:  # photons of both windows, dealt at random: two fits of the same columns, one after the other
+            halves.append(found)
+        return found
 
     def of_window(window: int) -> Callable[[Array, int], ColumnFit]:
         return lambda counts, _: fitter(counts, window)
@@ -110,7 +115,10 @@ def evaluate(
                     fitter=of_window(k),
                 )
             )
-    figures = _figures(about, scene, starts, kinds, specimen, windows, species, expected.fwhm, optics.beam_kev)
+    precision = width_precision(scene, starts, halves, kinds)
+    figures = _figures(
+        about, scene, starts, kinds, specimen, windows, species, expected.fwhm, optics.beam_kev, precision
+    )
     figures |= {"recipe_base_counts": base, "mode": str(about["mode"])}
     figures["picture"] = str(
         draw_pictures(measurement, np.sum(haadf, axis=0), scene, starts, kinds, specimen, figures, out, name)
@@ -135,6 +143,7 @@ def _figures(
     species: list[Comparison],
     ideal_fwhm_pm: float,
     beam_kev: float,
+    precision: WidthPrecision,
 ) -> dict[str, Any]:
     mode, two = str(about["mode"]), bool(species)
     given = {"phenomenological": "blur_", "artefact": ""}.get(mode)
@@ -142,9 +151,6 @@ def _figures(
     injected = None if given is None else (float(about["blur_window_pm"]) if given else 0.0)
     put_in = None if given is None or not two else (float(about["blur_species_pm"]) if given else 0.0)
     groups = np.where(scene.chosen, kinds, -1)
-    by_kind = [groups == k for k in ((0, 1) if two else (0,))]
-    scatter = [scene.pixel_pm * math.sqrt(float(np.mean([fit.fwhm[g].var(ddof=1) for g in by_kind]))) for fit in fits]
-    bound = [scene.pixel_pm * math.sqrt(float(np.mean(fit.fwhm_se[scene.chosen] ** 2))) for fit in fits]
     ratios = [intensity_ratio(fit, groups) for fit in fits] if two else []
     comparisons = {"windows": windows} | {f"species_E{k + 1}": one for k, one in enumerate(species)}
     out: dict[str, Any] = {
@@ -171,8 +177,12 @@ def _figures(
         "first_principles_species_se_pm": species[0].expected_se_pm if two else None,
         "species_difference_E2_pm": species[1].fit.mean if two else None,
         "species_se_E2_pm": species[1].se if two else None,
-        # the whole Fisher information is inverted: the stated error is the bound, what is compared is the scatter
-        "fwhm_se_over_bound": float(np.mean([s / b for s, b in zip(scatter, bound, strict=True)])),
+        # the whole Fisher information is inverted: the stated error is the bound
+        "fwhm_se_over_bound": precision.se_over_bound,
+        "fwhm_se_over_bound_se": precision.se_over_bound_se,
+        # what columns of one kind scatter by, over what counting alone would make: those of a real specimen differ
+        "fwhm_scatter_over_bound": precision.scatter_over_bound,
+        "columns_differ_pm": precision.columns_differ_pm,
         "pi_ratio": ratios[0].ratio if two else None,
         "pi_ratio_se": ratios[0].se if two else None,
         "pi_ratio_E2": ratios[1].ratio if two else None,
@@ -196,6 +206,8 @@ def _figures(
             f"Lone columns of {specimen.names[0]} would be wider by {lone[0] - lone[1]:+.2f} pm; tails of the probe "
             "under neighbours make the rest of what is expected."
         )
+    if precision.columns_differ_pm > 0.0:
+        parts.append(precision.words)
     out["verdict"] = " ".join([*parts, _widths_words(float(np.mean(out["fwhm_pm"])), ideal_fwhm_pm)])
     return dict(json.loads(json.dumps(out).replace("NaN", "null")))
 
