@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from exitwave.profiles.builder import Beamline
     from exitwave.profiles.storage import DataFolder
 
-__all__ = ["make_instrument", "plan_groups", "single_stubs", "stubs_as_they_are"]
+__all__ = ["analyses", "make_instrument", "plan_groups", "single_stubs", "stubs_as_they_are"]
 
 
 def make_instrument(beamline: Beamline, data: DataFolder) -> Instrument | ElectronMicroscope:
@@ -54,3 +54,14 @@ def stubs_as_they_are(instrument: Instrument | ElectronMicroscope) -> dict[str, 
     return {
         stub.__name__: stub for stub in (stubs.set_region, stubs.set_binning, stubs.open_shutter, stubs.close_shutter)
     }
+
+
+def analyses(instrument: Instrument | ElectronMicroscope) -> dict[str, Callable[..., Any]]:
+    """Return what a session offers for looking at its runs, beside what opens them."""
+    from exitwave import plans
+
+    if isinstance(instrument, plans.ElectronMicroscope):
+        return {}
+    from exitwave.profiles.xanes_maps import edge_map_of
+
+    return {"edge_map_of": edge_map_of}

@@ -215,7 +215,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
     from bluesky import RunEngine
     from bluesky.preprocessors import SupplementalData
 
-    from exitwave.profiles.kinds import make_instrument, plan_groups, single_stubs, stubs_as_they_are
+    from exitwave.profiles.kinds import analyses, make_instrument, plan_groups, single_stubs, stubs_as_they_are
     from exitwave.profiles.storage import (
         Address,
         DoseLedger,
@@ -273,6 +273,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "open_xanes_series": session.open_xanes_series,
         "open_mosaic": session.open_mosaic,
         "export_tomogram": session.export_tomogram,
+        **analyses(instrument),
         **stubs_as_they_are(instrument),
         **{name: SimpleNamespace(**_bound(module, instrument)) for name, module in plan_groups(instrument).items()},
         **{stub.__name__: bind(stub, instrument) for stub in single_stubs(instrument)},

@@ -23,7 +23,9 @@ SAME_ENERGY = 2e-4
 """Of the energy: what the monochromator lets through at once."""
 SAME_PIXEL = 1e-3
 """Of the size of a pixel: at the border of 2048 pixels that is one."""
-_REFERENCE_KEYS = ("sample", "proposal", "operator", "rotation_axis", "series", "mosaic", "references_from")
+_REFERENCE_KEYS = (
+    "sample", "proposal", "operator", "rotation_axis", "series", "mosaic", "references_from", "exposed", "xanes_series",
+)  # fmt: skip
 
 
 def resume(

@@ -7,16 +7,12 @@ import math
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
-from bluesky.utils import MsgGenerator
-
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.xanes_estimates import Exposed
 
-__all__ = ["DoseFinder", "describe_focus", "lit_area_um2", "refuse_early", "tell_focus"]
+__all__ = ["DoseFinder", "describe_focus", "lit_area_um2", "tell_focus"]
 
 log = logging.getLogger(__name__)
-ASKS = ("read", "locate", "null")
-"""Messages that change nothing."""
 
 
 @runtime_checkable
@@ -28,21 +24,6 @@ class DoseFinder(Protocol):
 
     def series_dose_gy(self, series: str) -> float:
         """Return the dose of the tomograms of a series, Gy."""
-
-
-def refuse_early(plan: MsgGenerator[Any]) -> MsgGenerator[None]:
-    """Let a plan ask until it would act, so that what it refuses is refused now; then drop it."""
-    answer: Any = None
-    try:
-        while True:
-            msg = plan.send(answer)
-            if msg.command not in ASKS:
-                return
-            answer = yield msg
-    except StopIteration:
-        return
-    finally:
-        plan.close()
 
 
 def lit_area_um2(instrument: Instrument, exposed: Exposed | None) -> float:

@@ -21,8 +21,9 @@ from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures
 from exitwave.plans.pure.tomography import Tomography, estimated_s, fly_period_s
 from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy, check_dose, lit_s
+from exitwave.plans.runs import check_only
 from exitwave.plans.stubs import beam_off, beam_on
-from exitwave.plans.xanes._checks import DoseFinder, lit_area_um2, refuse_early, tell_focus
+from exitwave.plans.xanes._checks import DoseFinder, lit_area_um2, tell_focus
 from exitwave.plans.xanes._moves import move_to_energy
 from exitwave.plans.xanes.feedback import Feedback, feed_back
 
@@ -152,7 +153,7 @@ def take_series(
     finally:
         microscope.keep = kept_before
     for exposure_s in sorted({work.exposures_s[k] for k in work.numbers}):
-        yield from refuse_early(work.tomogram(instrument, work.exposures_s.index(exposure_s)))
+        yield from check_only(work.tomogram(instrument, work.exposures_s.index(exposure_s)))
     axis = yield from axis_figures(microscope.sample.theta)
     layouts = {k: work.layout(k, axis, microscope.camera.readout_s) for k in work.numbers}
     frames = sum(layout.num_frames for layout in layouts.values())

@@ -44,6 +44,8 @@ class TomographyView:
 
     def accepts(self, start: Mapping[str, Any]) -> bool:
         """Whether the run is part of a tomogram."""
+        if "xanes" in start:
+            return False  # energies at every angle are followed as spectra
         return "tomography" in start or "tomography" in str(start.get("plan_name", ""))
 
     def needs(self, start: Mapping[str, Any]) -> str | None:
