@@ -18,12 +18,14 @@ from exitwave.profiles.demos.stage import Stage, open_stage, put_control, run_pl
 
 if TYPE_CHECKING:
     from exitwave.profiles.live import LiveAnalysis
+    from exitwave.profiles.session import Session
 
 __all__ = ["MODES", "AnxriRequest", "anxri_command"]
 
 MODES = ("first-principles", "phenomenological", "artefact")
 FRAMES, DWELL_US = 20, 1000.0
 CURRENT_PA = 100.0
+OVERVIEW_NM, OVERVIEW_PX, OVERVIEW_SMOOTH_NM = 16.0, 128, 1.5
 DEAD_TIME_US, RESOLVING_TIME_US, SHORTEST_US = 2.0, 0.2, 0.1
 
 
@@ -117,6 +119,8 @@ def _measure(stage: Stage, live: LiveAnalysis, request: AnxriRequest, mode: str)
     signal_put(f"{stage.prefix}Sim:YieldScale", scale)
     eds.process_time.set(max(DEAD_TIME_US / scale, SHORTEST_US)).wait(timeout=10)
     eds.resolving_time.set(min(RESOLVING_TIME_US / scale, RESOLVING_TIME_US)).wait(timeout=10)
+    with times.phase("thickest place"):
+        go_to_thickest(session)
     session.RE(space["stem"].new_area())
     with times.phase(f"map {mode[:10]}"):
         plan = space["anxri"].map(
@@ -134,11 +138,33 @@ def _measure(stage: Stage, live: LiveAnalysis, request: AnxriRequest, mode: str)
     said = live.wait_finished(uid, 120.0)
     return {
         "uid": uid,
-        "events_file": str(eds.hdf.full_file_name.get()),
         "live_refresh_s": said.get("refresh_s"),
         "live_fwhm_se_pm": said.get("fwhm_se_pm"),
         "live_picture": str(live.picture(uid)),
     }
+
+
+def go_to_thickest(session: Session) -> None:
+    """Shift the beam to the thickest part of what an overview shows; an even foil is left as it is.
+
+    A ligament is a few nanometres wide, and the specimen drifts by as much while programs start: without this, how
+    many counts a column has, and how alike columns are, would depend on the speed of the computer.
+    """
+    import bluesky.plan_stubs as bps
+    from scipy.ndimage import gaussian_filter
+
+    overview = session.namespace["stem"].haadf(OVERVIEW_NM, OVERVIEW_PX, dwell_us=10.0, drift="ignore")
+    uid = run_plan(session, overview)
+    image = np.asarray(session.open_run(uid).to_xarray("primary")["haadf"].values[0], np.float64)
+    pixel_nm = OVERVIEW_NM / OVERVIEW_PX
+    smooth = gaussian_filter(image, OVERVIEW_SMOOTH_NM / pixel_nm, mode="nearest")
+    if np.ptp(smooth) < 0.1 * smooth.mean():
+        return
+    row, column = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+    scan, middle = session.instrument.scan, 0.5 * (OVERVIEW_PX - 1)
+    x = float(scan.shift_x.get()) + (column - middle) * pixel_nm
+    y = float(scan.shift_y.get()) + (row - middle) * pixel_nm
+    session.RE(bps.mv(scan.shift_x, x, scan.shift_y, y))
 
 
 def signal_put(name: str, value: float) -> None:
@@ -154,32 +180,25 @@ def signal_put(name: str, value: float) -> None:
 
 
 def _evaluate(stage: Stage, request: AnxriRequest, figures: dict[str, Any], out: Path) -> dict[str, Any]:
-    from exitwave.analysis.io.eds_files import read_acquisition
     from exitwave.profiles.demos.anxri_evaluation import evaluate
     from exitwave.profiles.demos.anxri_specimens import SPECIMENS
+    from exitwave.profiles.storage import open_spectrum_image
 
     session, times = stage.session, stage.times
-    measurement = read_acquisition(figures["events_file"])
-    run = session.open_run(figures["uid"])
-    frames = run.to_xarray("primary")["haadf"].data
-    drift = run.to_xarray("frames")
+    image = open_spectrum_image(figures["uid"], data=session.data)
+    measurement = image.measurement
     source_pm = float(session.instrument.column.source_size.get())
     mode = str(measurement.metadata["mode"])
     with times.phase(f"evaluate {mode[:10]}"):
         found = evaluate(
             measurement,
-            np.asarray(frames, np.float32),
+            image.frames,
             SPECIMENS[request.specimen],
             out,
             f"anxri-{request.specimen}-{mode}",
             source_fwhm_pm=source_pm,
             rng=np.random.default_rng(request.seed),
         )
-    residual = np.hypot(*(np.asarray(drift[f"{axis}"].values) for axis in _drift_keys(drift)))
-    return figures | found | {"events": len(measurement.events), "drift_end_nm": float(residual[-1])}
-
-
-def _drift_keys(frames: Any) -> tuple[str, str]:
-    names = [str(name) for name in frames]
-    x = next(name for name in names if name.endswith("drift_x"))
-    return x, x[:-1] + "y"
+    drift = image.drift_nm
+    end_nm = float(np.hypot(*drift[-1])) if drift is not None else 0.0
+    return figures | found | {"events": len(measurement.events), "drift_end_nm": end_nm}

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
 KEYS = {
     "uid", "picture", "mode", "columns", "injected_window_pm", "window_difference_pm", "window_se_pm", "null_p_value",
     "injected_species_pm", "species_difference_pm", "species_se_pm", "fwhm_se_over_bound", "pi_ratio",
