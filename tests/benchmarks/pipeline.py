@@ -53,7 +53,7 @@ def _run(path: Path, memory_gb: float) -> None:
             replace(opened, pixel_nm=30.0),
             path.with_name("volume.h5"),
             recipe,
-            progress=lambda what, _done, _all: begins.setdefault(what, time.perf_counter()),
+            progress=lambda what, _done, _all: begins.update({what: begins.get(what, time.perf_counter())}),
         )
     end = time.perf_counter()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb

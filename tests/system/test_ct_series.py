@@ -70,14 +70,14 @@ def test_a_series_that_can_not_be_taken_whole_is_refused_before_anything_moves(b
     moved: list[Any] = []
     started = beamline.RE.subscribe(lambda _, doc: moved.append(doc), "start")
     watched = [beamline.sample.x, beamline.sample.theta]
-    tokens = [
-        axis.motor_is_moving.subscribe(lambda value, **_: value and moved.append(value), run=False) for axis in watched
-    ]
     shutters = (beamline.photon_shutter, beamline.fast_shutter)
-    tokens_of_shutters = [
-        one.status.subscribe(lambda value, **_: value != "Closed" and moved.append(value), run=False)
-        for one in shutters
-    ]
+
+    def note(value: Any, **_: Any) -> None:
+        if value not in (0, "Closed"):
+            moved.append(value)
+
+    tokens = [axis.motor_is_moving.subscribe(note, run=False) for axis in watched]
+    tokens_of_shutters = [one.status.subscribe(note, run=False) for one in shutters]
     place = {"name": "one", "x_um": 2.0, "y_um": 0.0}
     try:
         for plan, words in (

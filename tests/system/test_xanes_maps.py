@@ -12,10 +12,12 @@ from exitwave.analysis.xanes import edge_energy_ev, surface_depth_nm
 from exitwave.plans.pure.positions import central_region
 from exitwave.plans.stubs import set_region
 from exitwave.profiles.demos import xanes_truth
+from exitwave.profiles.demos.stage import run_plan
 from exitwave.profiles.session import open_session
 from exitwave.profiles.simulation import SimulatedBeamline
 from exitwave.profiles.storage import DataFolder, NoXanesError
-from exitwave.profiles.xanes_maps import edge_map_of, edges_of, energies_ev, normalisation_of
+from exitwave.profiles.xanes_depths import energies_ev
+from exitwave.profiles.xanes_maps import edge_map_of, edges_of, normalisation_of
 
 from .conftest import client_of
 
@@ -44,7 +46,7 @@ def test_a_user_gets_from_a_uid_to_a_map(tmp_path: Path) -> None:
         size = int(camera.cam.max_size_x.get()), int(camera.cam.max_size_y.get())
         engine(set_region(camera, *central_region(REGION_PX, *size)))
         some: dict[str, Any] = {"exposure_s": 2.0, "num_frames": 2, "num_flats": 3, "num_darks": 5}
-        (uid,) = engine(space["xanes"].imaging(ENERGIES, "Ni", **some))
+        uid = run_plan(session, space["xanes"].imaging(ENERGIES, "Ni", **some))
         with session.open_xanes(uid) as stack:
             # standards as from files: normalised by the scan's own ranges, on its energies
             spectra = xanes_truth.true_spectra(tmp_path / "spectra.txt")

@@ -113,7 +113,7 @@ def test_preview_agrees_with_the_live_slice(tmp_path: Path) -> None:
 
 
 ANGLES = np.arange(NUM) * 180.0 / NUM
-TOLERANCE = {"tomography": {"tolerance_deg": 0.9}}
+TOLERANCE: dict[str, Any] = {"tomography": {"tolerance_deg": 0.9}}
 
 
 def volume_of(live: LiveTomography) -> np.ndarray[Any, Any]:
@@ -129,7 +129,7 @@ def test_a_resumed_run_goes_on_with_what_is_there(tmp_path: Path) -> None:
     for name, doc in run_documents(tmp_path, ANGLES[:60], uid="first", num_points=NUM, **TOLERANCE):
         live(name, doc)
     # two of them are taken twice
-    rest = {"uid": "second", "resumes": "first", **TOLERANCE}
+    rest: dict[str, Any] = {"uid": "second", "resumes": "first", **TOLERANCE}
     for name, doc in run_documents(tmp_path, ANGLES[58:], ("flat", "primary"), **rest):
         if name == "start":
             assert live.needs(doc) is None

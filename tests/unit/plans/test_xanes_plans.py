@@ -145,7 +145,8 @@ class Microscope(Record):
         )
         self.pixel_size, self.energy = signal("pixel_size", 30.0), Thing(name="energy")
         self.zone_plate_name = signal("zone_plate_name", "A")
-        self.detector, self.asked_magnifications = Thing(name="hr", z=Axis("track", 0.0, 1300.0)), []
+        self.detector = Thing(name="hr", z=Axis("track", 0.0, 1300.0))
+        self.asked_magnifications: list[Any] = []
 
     def magnification_now(self) -> float:
         return 60.0

@@ -10,7 +10,7 @@ import pytest
 
 from exitwave.analysis.xanes import LinearCombination, Normalisation, StackOperator, optical_depth
 from exitwave.profiles.demos import xanes_truth
-from exitwave.profiles.xanes_maps import AlignedStack
+from exitwave.profiles.xanes_depths import AlignedStack
 
 N, SIZE, CORNER = 5, 64, 100.0
 
@@ -123,7 +123,14 @@ def test_a_bound_counts_what_resampling_averages() -> None:
     operator = StackOperator(np.ones(n), shift, (0.5 * (side - 1),) * 2)
     stack = np.zeros((n, side, side), np.float32)
     aligned = AlignedStack(
-        8300.0 + np.arange(n), stack, stack, operator, 0, 20.0, np.full(stack.shape, 100.0, np.float32), np.ones(n)
+        8300.0 + np.arange(n, dtype=np.float64),
+        stack,
+        stack,
+        operator,
+        0,
+        20.0,
+        np.full(stack.shape, 100.0, np.float32),
+        np.ones(n),
     )
     rng = np.random.default_rng(5)
     expected = aligned.expected_variance(np.zeros(stack.shape))

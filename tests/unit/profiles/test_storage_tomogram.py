@@ -251,9 +251,10 @@ def test_the_rise_of_a_helix_is_that_of_its_readbacks(data: DataFolder) -> None:
     )
     with open_tomogram(uid, data=data) as tomogram:
         assert np.isnan(tomogram.heights_um).all()
-        np.testing.assert_allclose(tomogram.rises_px, np.array(ASKED) / 360.0 * 3600.0 / 30.0)
+        np.testing.assert_allclose(np.asarray(tomogram.rises_px), np.array(ASKED) / 360.0 * 3600.0 / 30.0)
         tomogram.heights_um = 5.0 + np.array(ASKED) / 100.0 + [0.0, 0.0, 0.0, 0.06]
-        np.testing.assert_allclose(tomogram.rises_px, (np.array(ASKED) / 100.0 + [0, 0, 0, 0.06]) / 0.03, atol=1e-9)
+        expected = (np.array(ASKED) / 100.0 + [0.0, 0.0, 0.0, 0.06]) / 0.03
+        np.testing.assert_allclose(np.asarray(tomogram.rises_px), expected, atol=1e-9)
     plain = record(data, [("primary", ASKED, [200] * 4)], time_s=1.7e9 + 5, tomography=WORK)
     with open_tomogram(plain, data=data) as tomogram:
         assert tomogram.rises_px is None
