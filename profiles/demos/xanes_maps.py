@@ -10,15 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exitwave.profiles.demos.xanes_measure import CORNER_PX, ELEMENT, FILMS, PARTICLES, REGION_PX
-from exitwave.profiles.xanes_maps import (
-    AlignedStack,
-    aligned_depths,
-    edges_of,
-    energies_ev,
-    normalisation_of,
-    optical_depths,
-    outline_of,
-)
+from exitwave.profiles.xanes_depths import AlignedStack, aligned_depths, energies_ev, optical_depths
+from exitwave.profiles.xanes_maps import edges_of, normalisation_of, outline_of
 
 if TYPE_CHECKING:
     from exitwave.profiles.storage.xanes_stack import XanesStack

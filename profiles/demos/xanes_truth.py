@@ -18,7 +18,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from exitwave.analysis.xanes import Normalisation, StackOperator
     from exitwave.profiles.storage.xanes_stack import XanesStack
-    from exitwave.profiles.xanes_maps import AlignedStack
+    from exitwave.profiles.xanes_depths import AlignedStack
 
 __all__ = [
     "FrameTruth",

@@ -35,7 +35,8 @@ from exitwave.profiles.demos.xanes_measure import (
     measure,
     simulator_arguments,
 )
-from exitwave.profiles.xanes_maps import mixture_of, normalisation_of, outline_of, photons_per_count
+from exitwave.profiles.xanes_depths import photons_per_count
+from exitwave.profiles.xanes_maps import mixture_of, normalisation_of, outline_of
 
 if TYPE_CHECKING:
     from exitwave.analysis.figures import EdgePanel
