@@ -363,6 +363,7 @@ def test_tracking_and_focus_count_and_stop_at_the_dose(titan: Beamline) -> None:
     assert "\n" not in str(caught.value)
     assert titan.dose.accumulated.get(use_monitor=False) == pytest.approx(limit, rel=1e-6)
     newest, before = (run for run, _ in zip(runs(titan.session.data.journal), range(2), strict=False))
+    assert newest.stop is not None
     assert (newest.start["plan_name"], newest.stop["exit_status"]) == ("stem_focus", "fail")
     assert before.start["plan_name"] == "stem_track"
     tracked = titan.open_run(before.uid).to_xarray("primary")["haadf_dose"].values[-1]

@@ -39,9 +39,10 @@ def test_focus_that_was_not_found_is_said_in_the_tilt_and_in_one_line(
         raise FitError("sharpness: no peak")
 
     monkeypatch.setattr(tilt, "focus", fails)
-    column = SimpleNamespace(name="column", defocus=Signal(name="defocus", value=3.0))
+    column: Any = SimpleNamespace(name="column", defocus=Signal(name="defocus", value=3.0))
     work = tilt.TiltWork((1.0,), 5.0, 64, 64, 1, 3.0, 0.0, 64, 40.0, 7, 0.5)
-    plan = tilt._focus(SimpleNamespace(column=column), work, 1.0, {"id": "S"}, None)
+    microscope: Any = SimpleNamespace(column=column)
+    plan = tilt._focus(microscope, work, 1.0, {"id": "S"}, None)
     reading, found = {"defocus": {"value": 3.0}}, None
     with caplog.at_level(logging.WARNING):
         try:
