@@ -29,6 +29,8 @@ VOID_LABELS = (CRACK_LABEL, 3)
 FINDING: Mapping[str, Any] = {"smooth_px": 1.2, "grow_px": 3.0, "smallest": 8}
 COUNTING_SNR = 2.0
 """Signal-to-noise of a voxel from which voids can be counted one by one."""
+SLAB = 64
+"""Slices, binned as voids are, of which methods are compared."""
 METHODS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("fourier", {}),
     ("fbp", {}),
@@ -69,7 +71,7 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
     )
     labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
     counted = voids.void_fraction_counted(labels)
-    true, true_depth_nm = _true_labels(truth)
+    true, true_depth_nm, _ = _true_labels(truth)
     deep = true_depth_nm > SURFACE_NM
     true_voids = float(np.isin(true[deep], VOID_LABELS).mean())
     true_cracks = float((true[deep] == CRACK_LABEL).mean())
@@ -110,8 +112,8 @@ def _void_share(
     return float(np.isin(shell, VOID_LABELS).mean()) if shell.size else None
 
 
-def _true_labels(truth: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Return the simulator's labels of voxels and the depth of each below the particle's surface, nm."""
+def _true_labels(truth: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], float]:
+    """Return the simulator's labels of voxels, the depth of each below the particle's surface, and their edge; nm."""
     import h5py
     from scipy import ndimage
 
@@ -119,16 +121,16 @@ def _true_labels(truth: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]
         labels = file["labels"][()]
         pitch_nm = float(file["labels"].attrs["pitch_nm"])
     particle = np.isin(labels, (1, *VOID_LABELS))
-    return labels, pitch_nm * np.asarray(ndimage.distance_transform_edt(particle))
+    return labels, pitch_nm * np.asarray(ndimage.distance_transform_edt(particle)), pitch_nm
 
 
 def method_figures(
     projections: Volume, geometry: Geometry, exposure_s: float, voxel_nm: float, truth: Path
 ) -> list[dict[str, Any]]:
-    """Return what each method makes of the cracks, with a voxel's signal-to-noise and the exposure that counting wants.
+    """Return what each method makes of the cracks about the particle's middle, and the exposure that counting wants.
 
-    Noise falls as one over the root of the exposure, so that a voxel whose signal-to-noise is s has 2 with (2 / s)^2
-    times the exposure.
+    Iterations cost by the slice: `SLAB` of them stand for all. Noise falls as one over the root of the exposure, so
+    that a voxel whose signal-to-noise is s has 2 with (2 / s)^2 times the exposure.
     """
     from time import perf_counter
 
@@ -138,24 +140,28 @@ def method_figures(
     from exitwave.analysis.tomography import reconstruct, segmentation, voids
     from exitwave.analysis.xanes.volumes import binned_geometry
 
-    true, true_depth_nm = _true_labels(truth)
-    true_cracks = float((true[true_depth_nm > SURFACE_NM] == CRACK_LABEL).mean())
+    edge_nm = VOID_BIN * voxel_nm
     small = block_mean(projections, (1, VOID_BIN, VOID_BIN))
     binned = binned_geometry(geometry, VOID_BIN)
+    parts = [(small[k::2], binned.select(slice(k, None, 2))) for k in (0, 1)]
+    whole = segmentation.envelope(reconstruct(small, binned), smooth_px=1.5, close_px=4.0)
+    slab = _about_middle(whole, SLAB)
+    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / edge_nm, bool)[slab]
+    true, true_depth_nm, pitch_nm = _true_labels(truth)
+    true_slab = _about_middle(true_depth_nm > 0, round(SLAB * edge_nm / pitch_nm))
+    true_cracks = float((true[true_slab][true_depth_nm[true_slab] > SURFACE_NM] == CRACK_LABEL).mean())
+    crack = (segmentation.Label.CRACK,)
     rows = []
     for method, options in METHODS:
         begin = perf_counter()
         halves = [
-            reconstruct(small[k::2], binned.select(slice(k, None, 2)), method, **options) / VOID_BIN for k in (0, 1)
+            reconstruct(part, where, method, rows=(slab.start, slab.stop), **options) / VOID_BIN
+            for part, where in parts
         ]
         seconds = perf_counter() - begin
         mean = 0.5 * (halves[0] + halves[1])
-        box = _box(mean)
-        halves, mean = [half[box] for half in halves], mean[box]
-        snr = _signal_to_noise(halves)
-        whole = segmentation.envelope(mean, smooth_px=1.5, close_px=4.0)
-        inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / (VOID_BIN * voxel_nm), bool)
-        crack = (segmentation.Label.CRACK,)
+        noise = float(np.std((halves[0] - halves[1])[inside])) / 2.0
+        snr = float(np.median(mean[inside])) / noise
         best = voids.void_fraction_from_halves(halves[0], halves[1], inside, kinds=crack, **FINDING)
         labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
         counted = voids.void_fraction_counted(labels, kinds=crack)
@@ -164,6 +170,7 @@ def method_figures(
                 "method": method,
                 "options": dict(options),
                 "seconds": round(seconds, 1),
+                "voxel_nm": edge_nm,
                 "signal_to_noise_voxel": snr,
                 "crack_fraction": best.value,
                 "crack_fraction_counted": counted.value,
@@ -172,6 +179,14 @@ def method_figures(
             }
         )
     return rows
+
+
+def _about_middle(where: npt.NDArray[Any], count: int) -> slice:
+    """Return so many slices about the middle of what is there."""
+    held = np.flatnonzero(where.any(axis=(1, 2)))
+    middle = 0.5 * (held[0] + held[-1] + 1)
+    first = max(0, round(middle - 0.5 * count))
+    return slice(first, min(first + count, where.shape[0]))
 
 
 def method_words(row: Mapping[str, Any]) -> str:
