@@ -154,13 +154,13 @@ def steps_of(way_deg: float, step_deg: float) -> int:
 def tracking_frames(alphas_deg: Sequence[float], here_deg: float, first_step_deg: float, *, known: bool) -> int:
     """Return how many frames it takes to follow a specimen through tilts, from where the stage is now.
 
-    One where it stands; then one for each tilt, and one for each step of the way while it is not known how the
-    specimen moves with the tilt.
+    One where it stands; then one for each tilt, and two for each step of the way while it is not known how the
+    specimen moves with the tilt: what was found far off is looked at again.
     """
     count, here = 1, here_deg
     for alpha in alphas_deg:
         way = abs(alpha - here)
-        count += 1 if known else steps_of(way, first_step_deg)
+        count += 1 if known else 2 * steps_of(way, first_step_deg)
         known, here = known or way > 1e-9, alpha
     return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ __all__ = ["TrackingError", "resume", "tilt_series"]
 log = logging.getLogger(__name__)
 _FOCUS_SIZE = 128
 _OUTLINE_PER_PX = 0.1
+_LOOK_AGAIN_NM = 2.0
 _SAME_NM, _SAME_DEG = 0.5, 0.002
 """How far the stage may be from where the series began, and count as there."""
 
@@ -394,7 +396,13 @@ class _Finder:
             tilt = here + (alpha_deg - here) * step / steps
             yield from bps.mv(goniometer.alpha, tilt)
             predicted, _ = predict_shift_nm(self._places, tilt)
+            before = self._reference
             yield from self._track(microscope, tilt, about, md, predicted=predicted)
+            if math.dist(predicted, self._places[-1][1:]) > _LOOK_AGAIN_NM:
+                # Scales and angles of scan and shift differ by a per cent or two: what was far off is looked at again.
+                self._reference = before
+                _, x, y = self._places.pop()
+                yield from self._track(microscope, tilt, about, md, predicted=(x, y))
 
     def _track(
         self,

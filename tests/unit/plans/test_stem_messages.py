@@ -59,11 +59,11 @@ def test_focus_that_was_not_found_is_said_in_the_tilt_and_in_one_line(
 
 
 def test_steps_of_tracking_are_counted_as_they_are_taken() -> None:
-    # a frame where it stands, one at 0 (no way), four half degrees to 2, then one a tilt
-    assert tracking_frames([0.0, 2.0, 4.0, 6.0], 0.0, 0.5, known=False) == 1 + 1 + 4 + 1 + 1
-    assert tracking_frames([-1.0, 0.0], 0.0, 0.5, known=False) == 1 + 2 + 1
+    # a frame where it stands, up to two at 0 (no way) and at each of four half degrees to 2, then one a tilt
+    assert tracking_frames([0.0, 2.0, 4.0, 6.0], 0.0, 0.5, known=False) == 1 + 2 + 8 + 1 + 1
+    assert tracking_frames([-1.0, 0.0], 0.0, 0.5, known=False) == 1 + 4 + 1
     assert tracking_frames([6.0], 4.0, 0.5, known=True) == 2
-    assert tracking_frames([2.0], -0.0002, 1.0, known=False) == 1 + 2, "an encoder's noise makes no step"
+    assert tracking_frames([2.0], -0.0002, 1.0, known=False) == 1 + 4, "an encoder's noise makes no step"
 
 
 def test_a_planned_dose_counts_all_parts_over_their_own_fields() -> None:
