@@ -89,6 +89,12 @@ class Session:
 
         return open_xanes_series(key, data=self.data, partial=partial)
 
+    def open_spectrum_image(self, key: str | int = -1) -> Any:
+        """Open a spectrum image of this session; see `exitwave.profiles.storage.open_spectrum_image`."""
+        from exitwave.profiles.storage import open_spectrum_image
+
+        return open_spectrum_image(key, data=self.data)
+
     def open_mosaic(self, key: str | int = -1) -> Any:
         """Open the tiles of a mosaic of tomograms; see `exitwave.profiles.storage.open_mosaic`."""
         from exitwave.profiles.storage import open_mosaic
@@ -272,6 +278,7 @@ def _wire(beamline: Beamline, data: DataFolder, closing: contextlib.ExitStack, s
         "open_xanes": session.open_xanes,
         "open_xanes_series": session.open_xanes_series,
         "open_mosaic": session.open_mosaic,
+        "open_spectrum_image": session.open_spectrum_image,
         "export_tomogram": session.export_tomogram,
         **analyses(instrument),
         **stubs_as_they_are(instrument),

@@ -29,15 +29,15 @@ VOID_LABELS = (CRACK_LABEL, 3)
 FINDING: Mapping[str, Any] = {"smooth_px": 1.2, "grow_px": 3.0, "smallest": 8}
 COUNTING_SNR = 2.0
 """Signal-to-noise of a voxel from which voids can be counted one by one."""
-SLAB = 64
+SLAB = 48
 """Slices, binned as voids are, of which methods are compared."""
 METHODS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("fourier", {}),
     ("fbp", {}),
     ("fbp", {"filter_name": "hann", "cutoff": 0.5}),
-    ("sirt", {"iterations": 60}),
+    ("sirt", {"iterations": 40}),
     ("cgls", {}),
-    ("tv", {"iterations": 100}),
+    ("tv", {"iterations": 60}),
 )
 """Reconstructions that are compared, of projections binned as voids are."""
 
