@@ -1,6 +1,7 @@
 """Parallel-beam tomography: where the rays went, projection, reconstruction, and what comes before it."""
 
 from exitwave.analysis.tomography.alignment import Alignment, align_by_mass, align_projections, remove_unobservable
+from exitwave.analysis.tomography.axis import AxisFound, find_axis
 from exitwave.analysis.tomography.centre import (
     centre_from_mass,
     centre_from_moments,
@@ -12,7 +13,7 @@ from exitwave.analysis.tomography.geometry import Geometry, angular_weights
 from exitwave.analysis.tomography.helical import HelicalReconstruction, helical_rows
 from exitwave.analysis.tomography.pairs import AxisEstimate, CentreEstimate, axis_from_pairs
 from exitwave.analysis.tomography.phase import DepthOfFocusWarning, depth_of_focus_warning, paganin
-from exitwave.analysis.tomography.pipeline import AxisFound, Light, Recipe, Result, find_axis, reconstruct_series
+from exitwave.analysis.tomography.pipeline import Light, Recipe, Result, reconstruct_series
 from exitwave.analysis.tomography.projector import backproject, project
 from exitwave.analysis.tomography.reconstruct import METHODS, Reconstruction, reconstruct
 from exitwave.analysis.tomography.segmentation import (

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from exitwave.profiles.storage.services import Services, ServicesStatus, forwarder_status
     from exitwave.profiles.storage.spectrum_image import NoSpectrumImageError, SpectrumImage, open_spectrum_image
     from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, TomogramFinder, open_tomogram
+    from exitwave.profiles.storage.xanes_finder import XanesFinder
     from exitwave.profiles.storage.xanes_series import open_xanes_series
-    from exitwave.profiles.storage.xanes_stack import NoXanesError, XanesFinder, XanesPoint, XanesStack, open_xanes
+    from exitwave.profiles.storage.xanes_stack import NoXanesError, XanesPoint, XanesStack, open_xanes
 
 _HOMES = {
     "audit": ("RunAudit", "StreamAudit", "audit_run"),
@@ -66,7 +67,8 @@ _HOMES = {
     "spectrum_image": ("NoSpectrumImageError", "SpectrumImage", "open_spectrum_image"),
     "tomogram": ("NoTomogramError", "Tomogram", "TomogramFinder", "open_tomogram"),
     "xanes_series": ("open_xanes_series",),
-    "xanes_stack": ("NoXanesError", "XanesFinder", "XanesPoint", "XanesStack", "open_xanes"),
+    "xanes_finder": ("XanesFinder",),
+    "xanes_stack": ("NoXanesError", "XanesPoint", "XanesStack", "open_xanes"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
