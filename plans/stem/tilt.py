@@ -24,7 +24,6 @@ from exitwave.plans.stem.imaging import focus
 __all__ = ["TrackingError", "resume", "tilt_series"]
 
 log = logging.getLogger(__name__)
-_FOCUS_SIZE = 128
 _SAME_NM, _SAME_DEG = 0.5, 0.002
 """How far the stage may be from where the series began, and count as there."""
 
@@ -249,7 +248,7 @@ def _focus(
     column = microscope.column
     try:
         uid = yield from focus(
-            microscope, work.focus_span_nm, work.focus_num, field_nm=work.field_nm, size=_FOCUS_SIZE,
+            microscope, work.focus_span_nm, work.focus_num, field_nm=work.field_nm, size=work.focusing.width,
             dwell_us=work.dwell_us, dose_limit_e_a2=work.dose_limit_e_a2, md=belongs(about, md),
         )  # fmt: skip
     except FitError as error:
