@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -31,6 +32,9 @@ __all__ = ["xanes_figures"]
 E0 = 8345.0
 PRE, POST = (-100.0, -25.0), (30.0, 220.0)
 WINDOW = (-20.0, 30.0)
+
+
+LARCH_PIXELS = 200
 
 
 def _energies() -> np.ndarray:
@@ -113,6 +117,27 @@ def _edge_loop(e: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     return edges
 
 
+def _edge_larch(e: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    """Half heights pixel by pixel, normalised by xraylarch with the same E0, ranges and order."""
+    from larch import Group
+    from larch.xafs import pre_edge
+
+    offset = e - E0
+    inside = np.flatnonzero((offset >= WINDOW[0]) & (offset <= WINDOW[1]))
+    x = offset[inside]
+    edges = np.empty(spectra.shape[1])
+    for p in range(spectra.shape[1]):
+        group = Group(energy=e, mu=spectra[:, p].astype(np.float64))
+        pre_edge(
+            group, e0=E0, pre1=PRE[0], pre2=PRE[1], norm1=POST[0], norm2=POST[1], nnorm=1, nvict=0, make_flat=False
+        )
+        h = group.norm[inside] - 0.5
+        below = np.flatnonzero(h[: int(h.argmax())] < 0)
+        i = min(max(int(below[-1]), 1), len(x) - 3)
+        edges[p] = E0 + _cubic_crossing(x[i - 1 : i + 3], h[i - 1 : i + 3])
+    return edges
+
+
 def _highest_mb() -> float:
     """Return the highest resident memory of this program, MB; getrusage would count its parent's, too."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -177,6 +202,13 @@ def xanes_figures(size: int = 1024, repeats: int = 3, loop_pixels: int = 2000, b
     loop_s = _best(lambda: _edge_loop(e, spectra), 2) * pixels / loop_pixels
     difference = np.abs(ours_map.energy_ev - numpy_map)
     loop_difference = np.abs(ours_map.energy_ev.reshape(-1)[some] - _edge_loop(e, spectra))
+    larch: dict[str, float] = {}
+    if importlib.util.find_spec("larch") is not None:
+        few = spectra[:, :LARCH_PIXELS]
+        larch_s = _best(lambda: _edge_larch(e, few), 2) * pixels / LARCH_PIXELS
+        apart = ours_map.energy_ev.reshape(-1)[some][:LARCH_PIXELS] - _edge_larch(e, few)
+        # Larch's ranges end a point earlier or later than asked
+        larch = {"edge_ratio_larch": larch_s / ours, "edge_larch_difference_rms_ev": float(np.sqrt(np.mean(apart**2)))}
 
     x = np.arange(E0 - 140, E0 + 260, 0.5)
     standards = {f"s{i}": (x, _spectrum(x - E0 - move)) for i, move in enumerate((-1.5, 0.0, 1.5))}
@@ -213,6 +245,7 @@ def xanes_figures(size: int = 1024, repeats: int = 3, loop_pixels: int = 2000, b
         "edge_ratio_loop": loop_s / ours,
         "edge_ratio_numpy": numpy_s / ours,
         "edge_difference_ev": float(np.nanmax(difference)),
+        **larch,
         "edge_loop_difference_ev": float(np.nanmax(loop_difference)),
         "lcf_s": lcf_s,
         "lcf_ratio_nnls": nnls_s / lcf_s,
