@@ -191,6 +191,7 @@ def test_windows_that_can_not_be_are_refused(fly: Any, window: CompareWindow, sa
 
 def test_nothing_is_armed_unprepared(fly_ioc: Any) -> None:
     compare = PositionCompare(f"{fly_ioc.prefix}PC1:", name="position_compare")
+    compare.wait_for_connection(timeout=20)
     with pytest.raises(PositionCompareError, match="prepare"):
         compare.kickoff()
     with pytest.raises(PositionCompareError, match="kickoff"):

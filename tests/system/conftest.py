@@ -24,23 +24,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.system)
 
 
+def forget_client_context() -> None:
+    """Have caproto make its one client context anew, by the environment of now.
+
+    Threads that still look after the names of an earlier test may have made one for another simulator.
+    """
+    from caproto.threading import pyepics_compat
+
+    pyepics_compat._make_context.cache_clear()
+
+
 @contextmanager
 def client_of(simulator: SimulatedBeamline) -> Iterator[None]:
     """Look for new process variables at this simulator; afterwards where they were looked for before.
 
     caproto makes one client context, and reads the environment when it looks for a name.
     """
-    from caproto.threading import pyepics_compat
-
     before = dict(os.environ)
     os.environ.update(simulator.env)
-    pyepics_compat._make_context.cache_clear()
+    forget_client_context()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        pyepics_compat._make_context.cache_clear()
+        forget_client_context()
 
 
 @dataclass
@@ -73,6 +81,7 @@ def beamline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamline]:
         "bl18b", ["--seed", "7", "--truth", str(truth), "--speed", "20"], log=folder / "simulator.log"
     )
     os.environ.update(simulator.env)
+    forget_client_context()
     with open_session("bl18b", data=DataFolder(folder / "data"), simulator=simulator, services=False) as session:
         yield Beamline(session, json.loads(truth.read_text()), simulator)
 
