@@ -29,7 +29,8 @@ __all__ = ["Comparison", "IntensityRatio", "Verdict", "compare_species", "compar
 Array = npt.NDArray[np.float64]
 Fitter = Callable[[Array, int], ColumnFit]
 """From a map, and the number of the window that it is of (0, 1; -1 for photons of both), to fitted columns."""
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.01
+"""A report makes five comparisons: at 0.05 one report in four would claim a difference that is not there."""
 
 
 @dataclass(frozen=True)
