@@ -2,7 +2,7 @@
 
 The microscope is the demonstration's, with its hidden errors; only processes and files are left out, and the field has
 a third of the columns. What is asked follows from what was put in: a difference is claimed where there is one, with its
-size, and none where there is none (at the report's own level, 5 %).
+size, and none where there is none (at the report's own level, 1 %).
 """
 
 from __future__ import annotations
