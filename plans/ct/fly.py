@@ -22,8 +22,9 @@ from exitwave.plans.stubs import close_shutter, open_shutter, wait_for_beam
 
 __all__ = ["fly_tomography", "run_fly"]
 
-BEYOND_S = 3.0
-"""Helical: how long the height goes on beyond the end of the turn, for what it was ahead."""
+BEYOND_S = 30.0
+"""Helical: how long the height could go on beyond the end of the turn, for what it was ahead; it is stopped there."""
+RISE = "rise"
 START_S, START_POLL_S = 2.0, 0.01
 LAST_FRAME_S = 3.0
 """Beyond exposure and readout, how long the driver may take to deliver the frame of the last pulse."""
@@ -158,7 +159,9 @@ def run_fly(
 
     def restore(scan: Scan) -> MsgGenerator[None]:
         helical = bool(work.pitch_um_per_turn)
-        yield from _stop_moves(compare, sample.theta, *([sample.y] if helical else []), group="pass")
+        yield from _stop_moves(compare, sample.theta, group="pass")
+        if helical:
+            yield from _stop_moves(sample.y, group=RISE)
         yield from bps.mv(sample.theta.velocity, axis.velocity)
         if helical:
             yield from bps.mv(sample.y.velocity, rise.velocity, sample.y.acceleration, rise.acceleration_s)
@@ -237,7 +240,7 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
     if work.pitch_um_per_turn:
         # Two records can't start as one. The height goes first and on beyond the end, so that it rises evenly under
         # every frame; by how much it is ahead stands beside each of them.
-        yield from bps.abs_set(sample.y, stop[3] + rise_um_s * BEYOND_S, group="pass")
+        yield from bps.abs_set(sample.y, stop[3] + rise_um_s * BEYOND_S, group=RISE)
         yield from _until_moving(sample.y)
     yield from bps.abs_set(theta, stop[1], group="pass")
     yield from bps.complete(compare, group="pulses", wait=False)
@@ -245,6 +248,8 @@ def _take_pass(scan: Scan, angles_deg: NDArray[np.float64], axis: AxisFigures, r
         yield from scan.look_after()
     yield from _last_frames(scan)
     yield from bps.wait(group="pass")
+    if work.pitch_um_per_turn:
+        yield from _stop_moves(sample.y, group=RISE)
     yield from close_shutter(instrument.fast_shutter)
     # as many triggers as the box gave, which is not always what it was asked for
     pulses = int((yield from bps.rd(compare.num_captured, default_value=motion.num)))
