@@ -135,10 +135,10 @@ def show_command(uid: str) -> int:
     from rich.console import Console
 
     from exitwave.profiles.storage import data_folder, open_run
+    from exitwave.profiles.tomograms import run_key
 
     console = Console(highlight=False)
-    key: str | int = int(uid) if uid.lstrip("-").isdigit() and len(uid) < 6 else uid
-    run = open_run(key, data=data_folder())
+    run = open_run(run_key(uid), data=data_folder())
     console.print(f"[bold]{run.uid}[/]  {run.start.get('plan_name', '')}  scan {run.start.get('scan_id', '')}")
     for name in ("energy_kev", "zone_plate", "magnification", "pixel_size_nm", "exposure_s", "technique"):
         if run.start.get(name) is not None:

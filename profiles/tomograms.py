@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from exitwave.analysis.tomography import Recipe, Result
 
-__all__ = ["FORMATS", "export_command", "parse_rows", "reconstruct_command"]
+__all__ = ["FORMATS", "export_command", "parse_rows", "reconstruct_command", "run_key"]
 
 FORMATS = {"nxtomo": ".nxs", "dx": ".h5"}
 """Formats of exported tomograms, and how their files' names end."""
@@ -31,7 +31,7 @@ def export_command(uid: str, *, file_format: str, out: Path | None) -> int:
     if file_format not in FORMATS:
         raise ExportFormatError(f"format {file_format!r}: must be one of {', '.join(FORMATS)}")
     data = data_folder()
-    run = find_run(data.journal, _key(uid))
+    run = find_run(data.journal, run_key(uid))
     path = out or Path(f"tomogram-{run.uid[:8]}{FORMATS[file_format]}")
     if path.suffix != FORMATS[file_format]:
         raise ExportFormatError(f"{path}: a {file_format} file's name ends in {FORMATS[file_format]}")
@@ -117,7 +117,7 @@ def _reconstruct(
             series = opened if pixel_nm is None else replace(opened, pixel_nm=pixel_nm)
             result = reconstruct_series(series, path, recipe, overwrite=overwrite, progress=tell)
             return file.name, float(series.pixel_nm or 0.0), result
-    with open_tomogram(_key(source)) as tomogram, step_bar() as tell:
+    with open_tomogram(run_key(source)) as tomogram, step_bar() as tell:
         if pixel_nm is not None:
             raise NoTomogramError(f"run {tomogram.uid[:8]}: says itself that a pixel is {tomogram.pixel_nm} nm")
         path = _free(out or Path(f"tomogram-{tomogram.uid[:8]}.h5"), overwrite)
@@ -154,7 +154,7 @@ def parse_rows(text: str | None) -> tuple[int, int] | None:
     return int(first), int(past)
 
 
-def _key(text: str) -> str | int:
+def run_key(text: str) -> str | int:
     """Return a run's uid as it is, and a small number as one: -1 is the newest run."""
     return int(text) if text.lstrip("-").isdigit() and len(text) < 6 else text
 
