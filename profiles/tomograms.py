@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from exitwave.analysis.tomography import Recipe, Result
+    from exitwave.profiles.storage import DataFolder
 
-__all__ = ["FORMATS", "export_command", "parse_rows", "reconstruct_command", "run_key"]
+__all__ = ["FORMATS", "export_command", "parse_region", "parse_rows", "reconstruct_command", "run_key"]
 
 FORMATS = {"nxtomo": ".nxs", "dx": ".h5"}
 """Formats of exported tomograms, and how their files' names end."""
@@ -40,7 +41,15 @@ def export_command(uid: str, *, file_format: str, out: Path | None) -> int:
 
 
 def reconstruct_command(
-    source: str, recipe: Recipe, *, out: Path | None, pixel_nm: float | None, overwrite: bool, json_path: Path | None
+    source: str,
+    recipe: Recipe,
+    *,
+    out: Path | None,
+    pixel_nm: float | None,
+    overwrite: bool,
+    json_path: Path | None,
+    mosaic: bool = False,
+    data: DataFolder | None = None,
 ) -> int:
     """Reconstruct a run's tomogram or a file's, draw three slices, and print what came out.
 
@@ -57,6 +66,10 @@ def reconstruct_command(
         Whether files of these names may be replaced.
     json_path : Path, optional
         Where the figures go.
+    mosaic : bool
+        Whether the run is a tile, and all of its mosaic is meant.
+    data : DataFolder, optional
+        Where the run is; the usual one without it.
 
     Raises
     ------
@@ -66,7 +79,7 @@ def reconstruct_command(
     from exitwave.analysis.figures import slices_figure
 
     begin = time.perf_counter()
-    name, voxel_nm, result = _reconstruct(source, recipe, out, pixel_nm, overwrite)
+    name, voxel_nm, result = _reconstruct(source, recipe, out, pixel_nm, overwrite, mosaic, data)
     axis = result.axis
     picture = slices_figure(
         *result.planes,
@@ -102,24 +115,39 @@ def reconstruct_command(
 
 
 def _reconstruct(
-    source: str, recipe: Recipe, out: Path | None, pixel_nm: float | None, overwrite: bool
+    source: str,
+    recipe: Recipe,
+    out: Path | None,
+    pixel_nm: float | None,
+    overwrite: bool,
+    mosaic: bool,
+    data: DataFolder | None,
 ) -> tuple[str, float, Result]:
     """Return the source's name, the voxel, and what became of it."""
     from exitwave.analysis.io import open_series
     from exitwave.analysis.tomography import reconstruct_series
     from exitwave.profiles.progress import step_bar
-    from exitwave.profiles.storage import NoTomogramError, open_tomogram
+    from exitwave.profiles.storage import NoTomogramError, open_mosaic, open_tomogram
 
     file = Path(source)
     if file.is_file():
+        if mosaic:
+            raise NoTomogramError(f"{file.name}: a file is no mosaic; leave --mosaic out")
         path = _free(out or Path(f"{file.stem}-volume.h5"), overwrite)
         with open_series(file) as opened, step_bar() as tell:
             series = opened if pixel_nm is None else replace(opened, pixel_nm=pixel_nm)
             result = reconstruct_series(series, path, recipe, overwrite=overwrite, progress=tell)
             return file.name, float(series.pixel_nm or 0.0), result
-    with open_tomogram(run_key(source)) as tomogram, step_bar() as tell:
-        if pixel_nm is not None:
-            raise NoTomogramError(f"run {tomogram.uid[:8]}: says itself that a pixel is {tomogram.pixel_nm} nm")
+    if pixel_nm is not None:
+        raise NoTomogramError(f"run {source}: says itself how large a pixel is; leave --pixel out")
+    if mosaic:
+        with open_mosaic(run_key(source), data=data) as whole, step_bar() as tell:
+            path = _free(out or Path(f"mosaic-{whole.uid[:8]}.h5"), overwrite)
+            tell("placing tiles", 0, 1)
+            whole.register()
+            result = whole.reconstruct(path, recipe, overwrite=overwrite, progress=tell)
+            return f"mosaic {whole.uid[:8]}", float(whole.tiles[0].pixel_nm or 0.0), result
+    with open_tomogram(run_key(source), data=data) as tomogram, step_bar() as tell:
         path = _free(out or Path(f"tomogram-{tomogram.uid[:8]}.h5"), overwrite)
         result = tomogram.reconstruct(path, recipe, overwrite=overwrite, progress=tell)
         return tomogram.uid[:8], float(tomogram.pixel_nm or 0.0), result
@@ -152,6 +180,27 @@ def parse_rows(text: str | None) -> tuple[int, int] | None:
     if not (colon and first.isdigit() and past.isdigit()):
         raise OutOfRangeError(f"rows {text!r}: must be FIRST:PAST, as 512:768")
     return int(first), int(past)
+
+
+def parse_region(text: str | None) -> tuple[int, int, int, int] | None:
+    """Return ``first:past,first:past``, along z and along x, as numbers; None for None.
+
+    Raises
+    ------
+    OutOfRangeError
+    """
+    from exitwave.analysis.errors import OutOfRangeError
+
+    if text is None:
+        return None
+    along_z, comma, along_x = text.partition(",")
+    try:
+        ranges = [parse_rows(part) for part in (along_z, along_x)]
+    except OutOfRangeError:
+        ranges = []
+    if not comma or len(ranges) != 2 or ranges[0] is None or ranges[1] is None:
+        raise OutOfRangeError(f"region {text!r}: must be FIRST:PAST along z and along x, as 512:768,300:556")
+    return (*ranges[0], *ranges[1])
 
 
 def run_key(text: str) -> str | int:

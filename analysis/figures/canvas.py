@@ -98,7 +98,8 @@ def draw_image(
     colours: str,
 ) -> None:
     """Draw an image with scale bar and colour bar into axes."""
-    from matplotlib.patches import Rectangle
+    from matplotlib.font_manager import FontProperties
+    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
     data = np.asarray(image, dtype=np.float32)
     if data.ndim != 2 or not np.isfinite(data).any():
@@ -117,14 +118,15 @@ def draw_image(
     )
     axes.set_axis_off()
     bar = scale_bar_nm(nx * pixel_nm)
-    length, left, base = bar / pixel_nm, 0.04 * nx, 0.955 * ny
-    box = 0.085 * ny
-    axes.add_patch(
-        Rectangle((left - 0.02 * nx, base - box * 0.85), length + 0.04 * nx, box, color="white", alpha=0.75, lw=0)
-    )
-    axes.add_patch(Rectangle((left, base - 0.012 * ny), length, 0.012 * ny, color=INK, lw=0))
-    axes.text(left + length / 2, base - 0.02 * ny, length_words(bar), ha="center", va="bottom", fontsize=8, color=INK)
-    colour_bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02, extend="both")
+    scale = AnchoredSizeBar(
+        axes.transData, bar / pixel_nm, length_words(bar), "lower left", pad=0.35, borderpad=0.6, sep=2,
+        size_vertical=0.012 * ny, color=INK, fontproperties=FontProperties(size=8),
+    )  # fmt: skip
+    scale.patch.set(facecolor="white", alpha=0.75, linewidth=0)
+    axes.add_artist(scale)
+    # as high as the image, however much room its panel leaves
+    beside = axes.inset_axes((1.025, 0.0, 0.035, 1.0))
+    colour_bar = figure.colorbar(shown, cax=beside, extend="both")
     colour_bar.set_label(label, fontsize=8, color=INK)
     colour_bar.ax.tick_params(labelsize=7, width=0.6, length=2.5, colors=INK)
     colour_bar.outline.set_linewidth(0.4)

@@ -1,8 +1,9 @@
-"""Reconstructed volumes in HDF5, with what they were made of and how.
+"""Reconstructed volumes, with what they were made of and how: HDF5, or OME-Zarr where a name ends in ``.zarr``.
 
-NXtomoproc (https://manual.nexusformat.org/classes/applications/NXtomoproc.html): ``entry/data/data`` (slice, z, x)
-float32, one chunk per slice, in attenuation per voxel edge; ``x``, ``y`` (down, along the axis) and ``z`` in nm from
-the middle; ``entry/reconstruction`` holds method, options and geometry.
+HDF5 is NXtomoproc (https://manual.nexusformat.org/classes/applications/NXtomoproc.html): ``entry/data/data``
+(slice, z, x) float32, one chunk per slice, in attenuation per voxel edge; ``x`` and ``z`` in nm from the axis of
+rotation, ``y`` (down, along it) in nm from the middle slice; ``entry/reconstruction`` holds method, options and
+geometry. `zarr_volumes` says what Zarr looks like.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class VolumeInfo:
         Of the run that holds the projections.
     first_row : int
         Row of the detector that the first slice is.
+    middle_px : (float, float)
+        Where the middle of the slices is, (z, x) in voxels from the axis of rotation.
     """
 
     voxel_nm: float
@@ -54,13 +57,16 @@ class VolumeInfo:
     shifts: npt.NDArray[np.float64] | None = None
     source_uid: str = ""
     first_row: int = 0
+    middle_px: tuple[float, float] = (0.0, 0.0)
 
 
 @contextmanager
 def write_volume(
     path: str | Path, shape: tuple[int, int, int], info: VolumeInfo, *, overwrite: bool = False
-) -> Iterator[h5py.Dataset]:
+) -> Iterator[Any]:
     """Open a volume of `shape` (slice, z, x) for writing, slices in any order; it takes its name once it is whole.
+
+    Yields what takes ``data[a:b] = slices``: an HDF5 dataset, or a Zarr array where the name ends in ``.zarr``.
 
     Raises
     ------
@@ -75,6 +81,12 @@ def write_volume(
     if len(shape) != 3 or min(shape) < 1:
         raise ShapeError(f"volume: shape {shape}, expected (slice, z, x), none of them empty")
     voxel = require_positive("voxel", info.voxel_nm, "nm")
+    if path.suffix == ".zarr":
+        from exitwave.analysis.io.zarr_volumes import write_zarr
+
+        with write_zarr(path, shape, {each.name: getattr(info, each.name) for each in fields(info)}) as array:
+            yield array
+        return
     with create(path) as file:
         entry = file.create_group("entry")
         entry.attrs["NX_class"], entry.attrs["default"] = "NXentry", "data"
@@ -82,8 +94,8 @@ def write_volume(
         _write_info(entry, info)
         group = entry.create_group("data")
         group.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": ["y", "z", "x"]})
-        for name, count in zip("yzx", shape, strict=True):
-            axis = (np.arange(count) - 0.5 * (count - 1)) * voxel
+        for name, count, middle in zip("yzx", shape, (0.0, *info.middle_px), strict=True):
+            axis = (np.arange(count) - 0.5 * (count - 1) + middle) * voxel
             group.create_dataset(name, data=axis).attrs["units"] = "nm"
         data = group.create_dataset("data", shape, np.float32, chunks=(1, *shape[1:]))
         data.attrs["units"] = UNITS
@@ -102,14 +114,15 @@ def _write_info(entry: h5py.Group, info: VolumeInfo) -> None:
         ("centre", float(info.centre), "pixel"),
         ("tilt", float(info.tilt_deg), "deg"),
         ("shifts", info.shifts, "pixel"),
+        ("middle", np.asarray(info.middle_px, np.float64), "pixel"),
     ):
         if value is not None:
             process.create_dataset(name, data=value).attrs["units"] = units
 
 
 @contextmanager
-def open_volume(path: str | Path) -> Iterator[tuple[h5py.Dataset, VolumeInfo]]:
-    """Open a volume for reading: the dataset (slice, z, x), to be cut as needed, and where it comes from.
+def open_volume(path: str | Path) -> Iterator[tuple[Any, VolumeInfo]]:
+    """Open a volume for reading: the HDF5 dataset or Zarr array (slice, z, x), and where it comes from.
 
     Raises
     ------
@@ -117,6 +130,12 @@ def open_volume(path: str | Path) -> Iterator[tuple[h5py.Dataset, VolumeInfo]]:
     FileFormatError
         If it is no volume that `write_volume` wrote.
     """
+    if Path(path).suffix == ".zarr":
+        from exitwave.analysis.io.zarr_volumes import open_zarr
+
+        array, about = open_zarr(Path(path))
+        yield array, VolumeInfo(**about)
+        return
     with open_file(path) as file:
         data, process = file.get("entry/data/data"), file.get("entry/reconstruction")
         if not isinstance(data, h5py.Dataset) or data.ndim != 3 or not isinstance(process, h5py.Group):
@@ -124,7 +143,7 @@ def open_volume(path: str | Path) -> Iterator[tuple[h5py.Dataset, VolumeInfo]]:
         voxel = number(process, "voxel_size", "length")
         if voxel is None:
             raise FileFormatError(f"{Path(path).name}: no entry/reconstruction/voxel_size")
-        shifts = process.get("shifts")
+        shifts, middle = process.get("shifts"), process.get("middle")
         yield (
             data,
             VolumeInfo(
@@ -137,5 +156,6 @@ def open_volume(path: str | Path) -> Iterator[tuple[h5py.Dataset, VolumeInfo]]:
                 shifts=None if shifts is None else np.asarray(shifts[()], np.float64),
                 source_uid=text(process, "source_uid"),
                 first_row=int(process["first_row"][()]),
+                middle_px=(0.0, 0.0) if middle is None else (float(middle[0]), float(middle[1])),
             ),
         )

@@ -12,7 +12,7 @@ from exitwave.analysis.correction import FlatField, mean_frames, minus_log, remo
 from exitwave.analysis.errors import FileFormatError, ShapeError
 from exitwave.analysis.io import Frames
 
-__all__ = ["FlatGroups", "line_integrals"]
+__all__ = ["FlatGroups", "Normalisation", "line_integrals"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -108,6 +108,73 @@ def _known(intensity: Doubles | None, n: int) -> Doubles | None:
     return np.interp(np.arange(n), np.flatnonzero(good), beam[good])
 
 
+class Normalisation:
+    """Raw frames of a scan by the dark, and by the flat and the beam of their moment.
+
+    Parameters
+    ----------
+    flats, darks : sequence of (y, x)
+        Raw references.
+    n : int
+        How many frames the scan has.
+    times_s, flat_times_s, intensity, flat_intensity
+        As in `line_integrals`.
+    least_light : float
+        Pixels in which a flat has less than this part of its median have no light: NaN.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Of a frame.
+
+    Raises
+    ------
+    FileFormatError, ShapeError
+    """
+
+    def __init__(
+        self,
+        flats: Frames | Sequence[npt.NDArray[Any]] | None,
+        darks: Frames | Sequence[npt.NDArray[Any]] | None,
+        n: int,
+        *,
+        times_s: Doubles | None = None,
+        flat_times_s: Doubles | None = None,
+        intensity: Doubles | None = None,
+        flat_intensity: Doubles | None = None,
+        least_light: float = 0.0,
+    ) -> None:
+        if flats is None or len(flats) == 0:
+            raise FileFormatError(
+                "tomogram: no flats; take some without the sample, or resume the run with num_flats > 0"
+            )
+        if darks is None or len(darks) == 0:
+            raise FileFormatError("tomogram: no darks; take some with the shutter closed")
+        if times_s is not None and len(times_s) != n:
+            raise ShapeError(f"frames: {n} of them, but {len(times_s)} times")
+        self._dark = mean_frames(np.asarray(frame) for frame in darks)
+        self.shape: tuple[int, ...] = self._dark.shape
+        self._groups = FlatGroups(flats, self._dark, flat_times_s, flat_intensity, times_s)
+        self._times_s = times_s
+        known = _known(intensity, n)
+        mean = self._groups.intensity
+        self._beam = np.ones(n) if known is None or mean is None else known / mean
+        self._least = least_light
+        self._used: Floats | None = None
+
+    def __call__(self, k: int, raw: npt.NDArray[Any], *, zinger_sigma: float | None = None) -> Floats:
+        """Return the transmission of frame `k`, float32 (y, x)."""
+        flat = self._groups.at(0.0 if self._times_s is None else float(self._times_s[k]))
+        if flat is not self._used:
+            least = self._least * float(np.median(flat)) if self._least else 0.0
+            self._field, self._used = FlatField(flat + self._dark, self._dark, min_signal=least), flat
+        image = self._field(np.asarray(raw))
+        if zinger_sigma is not None:
+            image = remove_zingers(image, n_sigma=zinger_sigma)[0]
+        image /= np.float32(self._beam[k])
+        return image
+
+
 def line_integrals(
     frames: Frames | Sequence[npt.NDArray[Any]],
     flats: Frames | Sequence[npt.NDArray[Any]] | None,
@@ -145,28 +212,17 @@ def line_integrals(
     ShapeError
         Lengths that do not fit.
     """
-    if flats is None or len(flats) == 0:
-        raise FileFormatError("tomogram: no flats; take some without the sample, or resume the run with num_flats > 0")
-    if darks is None or len(darks) == 0:
-        raise FileFormatError("tomogram: no darks; take some with the shutter closed")
-    dark = mean_frames(np.asarray(frame) for frame in darks)
-    groups = FlatGroups(flats, dark, flat_times_s, flat_intensity, times_s)
-    n = len(frames)
-    result: Any = np.empty((n, *dark.shape), np.float32) if out is None else out
-    if times_s is not None and len(times_s) != n:
-        raise ShapeError(f"frames: {n} of them, but {len(times_s)} times")
-    known = _known(intensity, n)
-    beam = np.ones(n) if known is None or groups.intensity is None else known / groups.intensity
-    correct: FlatField | None = None
-    used: Floats | None = None
+    correct = Normalisation(
+        flats,
+        darks,
+        len(frames),
+        times_s=times_s,
+        flat_times_s=flat_times_s,
+        intensity=intensity,
+        flat_intensity=flat_intensity,
+    )
+    result: Any = np.empty((len(frames), *correct.shape), np.float32) if out is None else out
     for k, raw in enumerate(frames):
-        flat = groups.at(0.0 if times_s is None else float(times_s[k]))
-        if correct is None or flat is not used:
-            correct, used = FlatField(flat + dark, dark), flat
-        image = correct(np.asarray(raw))
-        if zinger_sigma is not None:
-            image = remove_zingers(image, n_sigma=zinger_sigma)[0]
-        image /= np.float32(beam[k])
-        result[k] = minus_log(image)
+        result[k] = minus_log(correct(k, raw, zinger_sigma=zinger_sigma))
     corrected: Floats = result
     return corrected

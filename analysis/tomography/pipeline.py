@@ -58,6 +58,8 @@ class Recipe:
         First and past-the-last row of the detector; all without. Not for helical scans.
     size : int, optional
         Voxels along either side of a slice; the width of the detector without.
+    region : (int, int, int, int), optional
+        First and past-the-last voxel of the slices to be kept along z, and along x; all without.
     memory_gb : float
         Working memory besides the libraries'.
     options : mapping
@@ -73,6 +75,7 @@ class Recipe:
     align: bool = False
     rows: tuple[int, int] | None = None
     size: int | None = None
+    region: tuple[int, int, int, int] | None = None
     memory_gb: float = 2.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -167,7 +170,7 @@ def reconstruct_series(
     series : Series
         Raw projections with flats, darks, angles and the size of a pixel.
     path
-        Of the HDF5 volume, which takes its name once it is whole.
+        Of the volume, HDF5, or Zarr where it ends in ``.zarr``; it takes its name once it is whole.
     recipe : Recipe, optional
         What is done; all defaults without it.
     light : Light, optional
@@ -203,7 +206,8 @@ def reconstruct_series(
         raise OutOfRangeError("rows: a helical scan has slices, not rows, of its own; leave them out")
     angles = np.asarray(series.angles_deg, np.float64)
     n, rows, width = series.frames.shape
-    Reconstruction(Geometry(angles, width, 0.5 * (width - 1)), recipe.method, size=recipe.size, **recipe.options)
+    trial = Geometry(angles, width, 0.5 * (width - 1))
+    _region(recipe, Reconstruction(trial, recipe.method, size=recipe.size, **recipe.options).size)
     row_range(recipe.rows, rows)
     tell = progress or (lambda *_: None)
     with _room((n, rows, width), recipe.memory_gb, path.parent) as projections:
@@ -278,17 +282,31 @@ def _write(
         plain = Reconstruction(geometry, recipe.method, **settings)
         first, past = row_range(recipe.rows, projections.shape[1])
         size, chunks = plain.size, plain.chunks(projections, rows=recipe.rows)
-    info = volume_info(geometry, recipe.method, recipe.options, voxel_nm, source_uid, first)
-    shape = (past - first, size, size)
-    axial = np.zeros((size, size), np.float32)
-    coronal, sagittal = (np.zeros((shape[0], size), np.float32) for _ in range(2))
+    upper, lower, left, right = _region(recipe, size)
+    shape = (past - first, lower - upper, right - left)
+    middle_px = (0.5 * (upper + lower - size), 0.5 * (left + right - size))
+    info = volume_info(geometry, recipe.method, recipe.options, voxel_nm, source_uid, first, middle_px)
+    axial = np.zeros(shape[1:], np.float32)
+    coronal, sagittal = (np.zeros((shape[0], side), np.float32) for side in (shape[2], shape[1]))
     with write_volume(path, shape, info, overwrite=overwrite) as data:
-        for row, slices in chunks:
-            at = row - first
+        for row, whole in chunks:
+            at, slices = row - first, whole[:, upper:lower, left:right]
             data[at : at + len(slices)] = slices
-            coronal[at : at + len(slices)] = slices[:, size // 2]
-            sagittal[at : at + len(slices)] = slices[:, :, size // 2]
+            coronal[at : at + len(slices)] = slices[:, shape[1] // 2]
+            sagittal[at : at + len(slices)] = slices[:, :, shape[2] // 2]
             if at <= shape[0] // 2 < at + len(slices):
                 axial[...] = slices[shape[0] // 2 - at]
             tell("reconstructing", at + len(slices), shape[0])
     return Result(path, shape, geometry, axis, first, (axial, coronal, sagittal))
+
+
+def _region(recipe: Recipe, size: int) -> tuple[int, int, int, int]:
+    """Return the first and past-the-last voxel along z, and along x, that are kept of a slice."""
+    if recipe.region is None:
+        return 0, size, 0, size
+    upper, lower, left, right = (int(n) for n in recipe.region)
+    if not (0 <= upper < lower <= size and 0 <= left < right <= size):
+        raise OutOfRangeError(
+            f"region {upper}:{lower},{left}:{right}: must be within 0:{size} along z and x, each end above its start"
+        )
+    return upper, lower, left, right

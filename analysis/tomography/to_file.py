@@ -14,7 +14,13 @@ __all__ = ["reconstruct_to_file", "volume_info"]
 
 
 def volume_info(
-    geometry: Geometry, method: str, options: Mapping[str, Any], voxel_nm: float, source_uid: str, first_row: int
+    geometry: Geometry,
+    method: str,
+    options: Mapping[str, Any],
+    voxel_nm: float,
+    source_uid: str,
+    first_row: int,
+    middle_px: tuple[float, float] = (0.0, 0.0),
 ) -> VolumeInfo:
     """Return what stands in a volume's file about where it comes from."""
     return VolumeInfo(
@@ -27,6 +33,7 @@ def volume_info(
         shifts=geometry.shifts,
         source_uid=source_uid,
         first_row=first_row,
+        middle_px=middle_px,
     )
 
 
@@ -46,7 +53,7 @@ def reconstruct_to_file(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Path:
-    """Reconstruct a few slices at a time and write them to an HDF5 volume; return its path.
+    """Reconstruct a few slices at a time and write them to a volume; return its path.
 
     Parameters
     ----------
@@ -55,7 +62,7 @@ def reconstruct_to_file(
     geometry, method, size, rows, middle, **options
         As in `reconstruct`.
     path
-        The file takes this name once it is whole.
+        HDF5, or Zarr where it ends in ``.zarr``; it takes this name once it is whole.
     voxel_nm : float
         Pixel at the sample.
     source_uid : str

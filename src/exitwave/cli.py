@@ -196,7 +196,7 @@ def export(
 @app.command(context_settings=NUMBERS)
 def reconstruct(
     source: Annotated[str, typer.Argument(help="A recorded series (.h5, .nxs, .txrm), a run's uid, or -1.")],
-    out: Annotated[Path | None, typer.Option(help="The volume, HDF5; beside it comes a picture.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The volume, .h5 or .zarr; beside it comes a picture.")] = None,
     method: Annotated[str, typer.Option(help="fourier, fbp, sirt, cgls or tv.")] = "fourier",
     iterations: Annotated[int | None, typer.Option(help="Of sirt, cgls and tv.")] = None,
     centre: Annotated[float | None, typer.Option(help="Column of the rotation axis; found without it.")] = None,
@@ -208,6 +208,10 @@ def reconstruct(
     size: Annotated[
         int | None, typer.Option(help="Voxels along a slice; the width of the detector without it.")
     ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="FIRST:PAST,FIRST:PAST voxels of a slice along z and x to keep; all without it.")
+    ] = None,
+    mosaic: Annotated[bool, typer.Option("--mosaic", help="The run is a tile: the whole mosaic is meant.")] = False,
     pixel: Annotated[float | None, typer.Option(help="Pixel at the sample, nm, where a file does not say.")] = None,
     memory: Annotated[float, typer.Option(help="Working memory, GB.")] = 2.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
@@ -215,7 +219,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct a tomogram, a run's or a file's, through bounded memory, and draw three slices of it."""
     from exitwave.analysis.tomography import Recipe
-    from exitwave.profiles.tomograms import parse_rows, reconstruct_command
+    from exitwave.profiles.tomograms import parse_region, parse_rows, reconstruct_command
 
     recipe = Recipe(
         method=method,
@@ -226,10 +230,13 @@ def reconstruct(
         align=align,
         rows=parse_rows(rows),
         size=size,
+        region=parse_region(region),
         memory_gb=memory,
         options={} if iterations is None else {"iterations": iterations},
     )
-    raise typer.Exit(reconstruct_command(source, recipe, out=out, pixel_nm=pixel, overwrite=overwrite, json_path=json))
+    raise typer.Exit(
+        reconstruct_command(source, recipe, out=out, pixel_nm=pixel, overwrite=overwrite, json_path=json, mosaic=mosaic)
+    )
 
 
 @queue_app.command("start")

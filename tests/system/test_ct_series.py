@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from exitwave.analysis.io import open_series
+from exitwave.analysis.io import open_series, open_volume
+from exitwave.analysis.tomography import Recipe
 from exitwave.devices import ExitwaveError
 from exitwave.plans import PlanInputError
 from exitwave.profiles.storage import open_mosaic
+from exitwave.profiles.tomograms import reconstruct_command
 
 from .conftest import Beamline
 
@@ -157,6 +160,28 @@ def test_tiles_side_by_side_are_what_a_larger_field_shows(beamline: Beamline) ->
     # A pixel is mostly noise: compare what is left of it over some pixels. A tile in a wrong place shows nothing alike.
     first, second = (gaussian_filter(np.asarray(image, np.float32), 4.0) for image in (direct, stitched))
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.timeout(180)
+def test_a_mosaic_becomes_one_volume_on_the_command_line(beamline: Beamline, tmp_path: Path) -> None:
+    _region(beamline, 256, 128)
+    scan: dict[str, Any] = {"exposure_s": 2.0, "num_flats": 4, "num_darks": 2}
+    uids = beamline.RE(beamline.ct.mosaic_tomography(2, 1, 0, 180, 16, overlap=0.5, mode="step", **scan))
+    recipe, out = Recipe(centre_px=192.0, stripes=False), tmp_path / "whole.zarr"
+    options: dict[str, Any] = {"pixel_nm": None, "overwrite": False, "json_path": tmp_path / "whole.json"}
+    data = beamline.session.data
+    assert reconstruct_command(uids[1], recipe, out=out, mosaic=True, data=data, **options) == 0
+    figures = json.loads((tmp_path / "whole.json").read_text())
+    with open_mosaic(uids[0], data=data) as mosaic, open_volume(out) as (volume, info):
+        assert (info.source_uid, info.voxel_nm) == (mosaic.uid, pytest.approx(mosaic.tiles[0].pixel_nm))
+        assert figures["source"] == f"mosaic {mosaic.uid[:8]}"
+        assert figures["projections"] == len(mosaic) == 16
+        # registered tiles stand beside each other to a pixel or so
+        assert volume.shape[0] == pytest.approx(128, abs=3)
+        assert volume.shape[1] == volume.shape[2] == pytest.approx(384, abs=3)
+        assert np.isfinite(volume[:]).all()
+        assert np.std(volume[64]) > 0
+    assert out.with_suffix(".png").stat().st_size > 1000
 
 
 @pytest.mark.timeout(180)

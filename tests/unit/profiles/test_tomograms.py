@@ -14,7 +14,7 @@ from exitwave.analysis.io import Frames, Series, open_volume, write_data_exchang
 from exitwave.analysis.tomography import Recipe
 from exitwave.cli import app
 from exitwave.profiles.storage import ExportFormatError
-from exitwave.profiles.tomograms import parse_rows, reconstruct_command
+from exitwave.profiles.tomograms import parse_region, parse_rows, reconstruct_command
 
 WIDTH, ROWS, CENTRE, MU = 64, 36, 30.4, 0.01
 
@@ -79,3 +79,14 @@ def test_rows_that_are_none_are_refused(text: str) -> None:
 def test_rows() -> None:
     assert parse_rows("512:768") == (512, 768)
     assert parse_rows(None) is None
+
+
+@pytest.mark.parametrize("text", ["3:5", "3:5,", "3:5,6", "a:b,1:2", "1:2,3:4,5:6"])
+def test_regions_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(OutOfRangeError, match="along z and along x"):
+        parse_region(text)
+
+
+def test_regions() -> None:
+    assert parse_region("3:5,10:20") == (3, 5, 10, 20)
+    assert parse_region(None) is None

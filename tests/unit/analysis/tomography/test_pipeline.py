@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from exitwave.analysis.errors import FileFormatError, FitError, OutOfRangeError
-from exitwave.analysis.io import Frames, Series, open_volume
+from exitwave.analysis.io import Frames, Series, VolumeInfo, open_volume, write_volume
 from exitwave.analysis.tomography import Recipe, find_axis, reconstruct_series
 
 WIDTH, ROWS = 96, 40
@@ -88,6 +89,63 @@ def test_a_series_becomes_a_volume_in_memory_or_through_a_scratch_file(tmp_path:
     assert said[-1] == ("reconstructing", ROWS, ROWS)
     assert ("correcting", len(TURN), len(TURN)) in said
     assert sorted(each.name for each in tmp_path.iterdir()) == ["volume.h5"], "nothing is left beside it"
+
+
+def test_a_region_of_the_slices_is_what_the_whole_has_there(tmp_path: Path) -> None:
+    recipe = Recipe(centre_px=CENTRE, rows=(10, 30))
+    whole = reconstruct_series(series_of(TURN), tmp_path / "whole.h5", recipe)
+    region = reconstruct_series(series_of(TURN), tmp_path / "region.h5", replace(recipe, region=(20, 50, 40, 80)))
+    assert region.shape == (20, 30, 40)
+    with open_volume(whole.path) as (all_of_it, _), open_volume(region.path) as (part, info):
+        np.testing.assert_array_equal(part[()], all_of_it[:, 20:50, 40:80])
+        assert info.middle_px == (35.0 - WIDTH / 2, 60.0 - WIDTH / 2)
+        for axis, cut in (("z", slice(20, 50)), ("x", slice(40, 80))):
+            places = all_of_it.parent[axis][cut]
+            np.testing.assert_allclose(part.parent[axis][()], places)
+        for plane, expected in zip(region.planes, (part[10], part[:, 15], part[:, :, 20]), strict=True):
+            np.testing.assert_array_equal(plane, expected)
+    with pytest.raises(OutOfRangeError, match=r"region 20:50,40:97: must be within 0:96 along z and x"):
+        reconstruct_series(series_of(TURN), tmp_path / "no.h5", replace(recipe, region=(20, 50, 40, 97)))
+    assert not (tmp_path / "no.h5").exists()
+
+
+def test_a_volume_in_zarr_is_the_one_in_hdf5(tmp_path: Path) -> None:
+    recipe = Recipe(centre_px=CENTRE, rows=(10, 30), region=(20, 50, 40, 80), options={"filter_name": "hann"})
+    paths = [tmp_path / name for name in ("volume.h5", "volume.zarr")]
+    for path in paths:
+        reconstruct_series(series_of(TURN), path, recipe, source_uid="run")
+    with open_volume(paths[0]) as (there, about_there), open_volume(paths[1]) as (here, about_here):
+        np.testing.assert_array_equal(here[:], there[()])
+        for name in ("voxel_nm", "method", "options", "centre", "tilt_deg", "source_uid", "first_row", "middle_px"):
+            assert getattr(about_here, name) == getattr(about_there, name), name
+        np.testing.assert_array_equal(about_here.angles_deg, about_there.angles_deg)
+        assert about_here.shifts is about_there.shifts is None
+        ome: Any = zarr.open_group(paths[1], mode="r").attrs["ome"]
+        (scales,) = ome["multiscales"]
+        scale, translation = scales["datasets"][0]["coordinateTransformations"]
+        assert scale["scale"] == [50.0, 50.0, 50.0]
+        np.testing.assert_allclose(translation["translation"], [there.parent[axis][0] for axis in "yzx"])
+    with pytest.raises(FileExistsError, match=r"volume\.zarr: exists already"):
+        reconstruct_series(series_of(TURN), paths[1], recipe)
+    reconstruct_series(series_of(TURN), paths[1], replace(recipe, rows=(10, 14)), overwrite=True)
+    with open_volume(paths[1]) as (again, _):
+        assert again.shape == (4, 30, 40)
+
+
+def test_of_a_volume_in_zarr_that_failed_nothing_is_left(tmp_path: Path) -> None:
+    def fail() -> None:
+        with write_volume(tmp_path / "v.zarr", (2, 3, 3), VolumeInfo(1.0)) as data:
+            data[0] = 1.0
+            raise RuntimeError("power")
+
+    with pytest.raises(RuntimeError, match="power"):
+        fail()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match="no such folder"), open_volume(tmp_path / "v.zarr"):
+        pass
+    (tmp_path / "v.zarr").mkdir()
+    with pytest.raises(FileFormatError, match=r"v\.zarr: no volume in Zarr"), open_volume(tmp_path / "v.zarr"):
+        pass
 
 
 def test_stripes_are_taken_out_row_by_row_however_many_rows_fit(tmp_path: Path) -> None:
