@@ -40,8 +40,9 @@ def test_scaler_stops_early(ioc, signal, wait_until):
     preset = signal("SCAL1.TP")
     elapsed = signal("SCAL1.T", EpicsSignalRO)
     preset.put(30.0, wait=True)
+    before = elapsed.get(use_monitor=False)  # of the last count, and still there when this one begins
     count.put(1)
-    wait_until(lambda: elapsed.get() > 0.1, what="counting")
+    wait_until(lambda: elapsed.get() != before and elapsed.get() > 0.1, what="counting")
     count.put(0, wait=True)
     wait_until(lambda: count.get() == 0)
     assert 0.1 < elapsed.get() < 5.0
