@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -12,9 +14,10 @@ from bluesky.utils import FailedStatus, MsgGenerator
 import exitwave
 from exitwave.devices import ExitwaveError
 from exitwave.plans.instrument import Instrument
+from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.stubs import beam_off, beam_on
 
-__all__ = ["check_only", "run_with_beam", "start_metadata"]
+__all__ = ["check_arguments", "check_only", "run_with_beam", "start_metadata"]
 
 _READING = {"locate", "read", "null"}
 
@@ -51,6 +54,21 @@ def start_metadata(
         "versions": {"exitwave": exitwave.__version__},
         **(md or {}),
     }
+
+
+def check_arguments(plan: Callable[..., Any], names: Iterable[str], *, own: Collection[str]) -> None:
+    """Refuse names of arguments that a plan does not take from others: those in `own` the caller gives itself.
+
+    Raises
+    ------
+    PlanInputError
+    """
+    known = [name for name in inspect.signature(plan).parameters if name not in own]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"is {near[0]} meant?" if near else f"there are {', '.join(known)}"
+            raise PlanInputError(f"{name}: {plan.__name__} has no such argument; {hint}")
 
 
 def check_only(plan: MsgGenerator[Any]) -> MsgGenerator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import time
 import uuid
@@ -19,7 +18,7 @@ from exitwave.plans.ct.fly import fly_tomography
 from exitwave.plans.ct.step import step_tomography
 from exitwave.plans.instrument import Instrument
 from exitwave.plans.pure.positions import PlanInputError, require_count, require_finite
-from exitwave.plans.runs import check_only
+from exitwave.plans.runs import check_arguments, check_only
 from exitwave.plans.stubs import beam_off, beam_on
 
 __all__ = ["SamplePlace", "mosaic_tomography", "sample_list", "time_series"]
@@ -88,11 +87,7 @@ def _requests(
     if mode not in ("fly", "step"):
         raise PlanInputError(f"mode: {mode!r} is not one of fly, step")
     plan = fly_tomography if mode == "fly" else step_tomography
-    known = [name for name in inspect.signature(plan).parameters if name not in ("instrument", "md")]
-    for name in scan:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise PlanInputError(f"{name}: {plan.__name__} has no such argument; {_hint(near, known)}")
+    check_arguments(plan, scan, own=("instrument", "md"))
     requests = []
     for i, (ends, change, about) in enumerate(zip(ranges_deg, changes, abouts, strict=True)):
         arguments = {**scan, **change}
@@ -101,10 +96,6 @@ def _requests(
             arguments["output"] = path.with_name(f"{path.stem}-{i + 1:03d}{path.suffix}")
         requests.append(_Request(plan, ends, num_projections, arguments, about))
     return requests
-
-
-def _hint(near: Sequence[str], known: Sequence[str]) -> str:
-    return f"is {near[0]} meant?" if near else f"there are {', '.join(known)}"
 
 
 def _check_all(instrument: Instrument, requests: Sequence[_Request]) -> MsgGenerator[None]:
@@ -347,7 +338,7 @@ def _place(place: SamplePlace | Mapping[str, Any]) -> SamplePlace:
     known = [field.name for field in fields(SamplePlace)]
     for name in place:
         if name not in known:
-            raise PlanInputError(f"samples: {name!r} is no part of a place; {_hint([], known)}")
+            raise PlanInputError(f"samples: {name!r} is no part of a place; there are {', '.join(known)}")
     missing = [name for name in known[:3] if name not in place]
     if missing:
         raise PlanInputError(f"samples: {place.get('name', place)} lacks {missing[0]}; give name, x_um and y_um")

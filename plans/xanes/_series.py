@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from exitwave.plans.pure.positions import PlanInputError
 from exitwave.plans.pure.rotation import AxisFigures
 from exitwave.plans.pure.tomography import Tomography, estimated_s, fly_period_s
 from exitwave.plans.pure.xanes_estimates import Exposed, absorbed_dose_gy, check_dose, lit_s
-from exitwave.plans.runs import check_only
+from exitwave.plans.runs import check_arguments, check_only
 from exitwave.plans.stubs import beam_off, beam_on
 from exitwave.plans.xanes._checks import DoseFinder, lit_area_um2, tell_focus
 from exitwave.plans.xanes._moves import move_to_energy
@@ -110,12 +109,7 @@ class TomogramsByEnergy:
         ------
         PlanInputError
         """
-        known = [name for name in inspect.signature(self.plan).parameters if name not in OWN]
-        wrong = sorted(set(self.options) - set(known))
-        if wrong:
-            raise PlanInputError(
-                f"tomography: {', '.join(wrong)} means nothing to a {self.mode} scan; it takes {', '.join(known)}"
-            )
+        check_arguments(self.plan, self.options, own=OWN)
         if self.options.get("output") is not None and len(self.numbers) > 1:
             raise PlanInputError(
                 f"output: one file for {len(self.numbers)} tomograms; leave it out, and export the runs afterwards"
