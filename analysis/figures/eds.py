@@ -28,7 +28,7 @@ def column_map_figure(
     kinds: npt.ArrayLike | None = None,
     title: str = "",
     label: str = "counts per pixel",
-    most_numbers: int = 150,
+    most_numbers: int = 400,
 ) -> Path:
     """Write a map with scale bar, colour bar of counts, and its columns numbered from 1.
 
@@ -63,12 +63,13 @@ def column_map_figure(
     if positions is not None:
         where = np.asarray(positions, np.float64)
         kind = np.full(len(where), 0) if kinds is None else np.asarray(kinds)
+        size = 6.0 if len(where) <= 100 else 4.5
         for number, ((y, x), k) in enumerate(zip(where, kind, strict=True), start=1):
             colour = {0: RED, 1: BLUE}.get(int(k), GREY)
             if len(where) > most_numbers:
                 axes.plot(x + 0.5, y + 0.5, "o", ms=3, mfc="none", mec=colour, mew=0.5)
             else:
-                words = axes.text(x + 0.5, y + 0.5, str(number), color=colour, fontsize=6, ha="center", va="center")
+                words = axes.text(x + 0.5, y + 0.5, str(number), color=colour, fontsize=size, ha="center", va="center")
                 words.set_path_effects([withStroke(linewidth=1.4, foreground="white")])
     if title:
         axes.set_title(title, fontsize=9, color=INK, loc="left")

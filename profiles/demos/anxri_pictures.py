@@ -37,10 +37,10 @@ def draw_pictures(
     size: dict[str, Any] = {"pixel_pm": scene.pixel_pm}
     numbered: dict[str, Any] = {"positions": scene.positions, "kinds": groups}
     for k, window in enumerate((E1, E2)):
-        title = f"{what}\n{window.name} {window.low_kev:g} to {window.high_kev:g} keV, raw counts"
+        title = f"{what}\n{window.name} {window.low_kev:.2f} to {window.high_kev:.2f} keV, raw counts"
         pictures.column_map_figure(scene.maps[k], out / f"{name}-{window.name}.png", title=title, **numbered, **size)
     for window in specimen.lines:
-        title = f"{what}\n{window.name}, {window.low_kev:g} to {window.high_kev:g} keV"
+        title = f"{what}\n{window.name}, {window.low_kev:.2f} to {window.high_kev:.2f} keV"
         image = window_maps(events, (window,))[0]
         path = out / f"{name}-{window.name.replace(' ', '-')}.png"
         pictures.column_map_figure(image, path, title=title, **size)
@@ -83,7 +83,7 @@ def _overview(
     for k, window in enumerate((E1, E2)):
         axes = figure.add_subplot(grid[0, k])
         draw_image(figure, axes, scene.maps[k], 1e-3 * scene.pixel_pm, "counts per pixel", None, "gray")
-        axes.set_title(f"{window.name}: {window.low_kev:g} to {window.high_kev:g} keV", fontsize=9, loc="left")
+        axes.set_title(f"{window.name}: {window.low_kev:.2f} to {window.high_kev:.2f} keV", fontsize=9, loc="left")
         for n in number:
             (y, x), colour = scene.positions[n - 1], {0: RED, 1: BLUE}.get(int(groups[n - 1]), GREY)
             mark = axes.text(x + 0.5, y + 0.5, str(n), color=colour, fontsize=4.5, ha="center", va="center")
