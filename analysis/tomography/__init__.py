@@ -31,14 +31,16 @@ from exitwave.analysis.tomography.stripes import (
 )
 from exitwave.analysis.tomography.to_file import reconstruct_to_file
 from exitwave.analysis.tomography.voids import (
+    Finding,
     Fraction,
+    HalfVoids,
     Shell,
+    find_voids,
+    fractions_by_choice,
     material_level,
     void_fraction_by_depth,
     void_fraction_counted,
-    void_fraction_from_halves,
     void_fraction_integrated,
-    void_fractions_from_halves_by_depth,
 )
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     "CentreEstimate",
     "DepthOfFocusWarning",
     "FiducialSolution",
+    "Finding",
     "Fraction",
     "Geometry",
+    "HalfVoids",
     "HelicalReconstruction",
     "Label",
     "Light",
@@ -72,6 +76,8 @@ __all__ = [
     "envelope",
     "find_axis",
     "find_beads",
+    "find_voids",
+    "fractions_by_choice",
     "helical_rows",
     "material_level",
     "paganin",
@@ -90,7 +96,5 @@ __all__ = [
     "track_fiducials",
     "void_fraction_by_depth",
     "void_fraction_counted",
-    "void_fraction_from_halves",
     "void_fraction_integrated",
-    "void_fractions_from_halves_by_depth",
 ]

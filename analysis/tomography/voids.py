@@ -8,20 +8,25 @@ A fraction of voids may be had in three ways, for three kinds of data:
   millions of voxels, and blur moves nothing out; but mu_material must be known to (wanted accuracy) x (fraction), that
   is to 0.3 % for 10 % of a fraction of 3 %.
 - `void_fraction_integrated`, within a mask around detected voids: mu_material errs on the masked part only. What was
-  not detected is missed. With two independent half volumes (`void_fraction_from_halves`) one finds the mask, the
-  other is integrated, so that noise which looked like a void does not count as one.
+  not detected is missed. With two independent half volumes (`find_voids`) one finds the mask, the other is
+  integrated, so that noise which looked like a void does not count as one.
+
+Noise is not all that a fraction is uncertain by: where a void ends, how small one is no noise, and which one is a crack
+are choices, of which others are as good. `fractions_by_choice` makes them, too, and says how far they go apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from exitwave.analysis.compiled import over_blocks
 from exitwave.analysis.errors import FitError, OutOfRangeError, require_positive
 from exitwave.analysis.tomography.segmentation import (
     Label,
@@ -33,14 +38,16 @@ from exitwave.analysis.tomography.segmentation import (
 )
 
 __all__ = [
+    "Finding",
     "Fraction",
+    "HalfVoids",
     "Shell",
+    "find_voids",
+    "fractions_by_choice",
     "material_level",
     "void_fraction_by_depth",
     "void_fraction_counted",
-    "void_fraction_from_halves",
     "void_fraction_integrated",
-    "void_fractions_from_halves_by_depth",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -51,11 +58,28 @@ VOIDS = (Label.CRACK, Label.PORE)
 
 @dataclass(frozen=True)
 class Fraction:
-    """A part of a volume, with one standard deviation, and how many voxels it is a part of."""
+    """A part of a volume.
+
+    Attributes
+    ----------
+    value : float
+    sd : float
+        One standard deviation, of the noise.
+    voxels : int
+        How many it is a part of.
+    choices_sd : float
+        How far other choices of how voids are found move it (`fractions_by_choice`); NaN where nobody tried.
+    """
 
     value: float
     sd: float
     voxels: int
+    choices_sd: float = float("nan")
+
+    @property
+    def total_sd(self) -> float:
+        """Noise and choices together; noise alone where nobody tried others."""
+        return float(np.hypot(self.sd, np.nan_to_num(self.choices_sd)))
 
 
 @dataclass(frozen=True)
@@ -177,132 +201,195 @@ def void_fraction_integrated(
     return Fraction(value, float(np.hypot(share * sd / contrast, by_level)), n)
 
 
-def void_fraction_from_halves(
-    first: npt.NDArray[Any],
-    second: npt.NDArray[Any],
-    inside: Flags,
-    *,
-    smooth_px: float = 2.0,
-    grow_px: float = 4.0,
-    smallest: int = 20,
-    kinds: tuple[Label, ...] = VOIDS,
-) -> Fraction:
-    """Return the void fraction from two half volumes: each finds the voids that are integrated in the other.
+@dataclass(frozen=True)
+class Finding:
+    """How voids are found in half volumes.
 
-    Parameters
+    Attributes
     ----------
-    first, second : array (slice, z, x)
-        Reconstructions of every other projection.
-    inside : bool array
-        Where the fraction is taken of, away from the blurred surface.
     smooth_px : float
         Gaussian for finding voids; wider than the resolution costs nothing but neighbours.
     grow_px : float
         How far around a void its deficit is looked for: resolution and `smooth_px` together.
     smallest : int
         Voxels of the smallest void that is no noise.
-    kinds : tuple of Label
-        Which voids: what is nearer to one of another kind is left to that.
-
-    Raises
-    ------
-    FitError, ShapeError, OutOfRangeError
+    level : float
+        Part of the material's attenuation below which a voxel may be void.
+    slenderness : float
+        From which a void is a crack, see `segment`.
     """
-    found = [
-        Fraction(0.0, 0.0, int(inside.sum()))
-        if half.around is None
-        else void_fraction_integrated(
-            half.volume, inside, half.mu, mu_sd=half.mu_sd, around=half.around, twin=half.finder
-        )
-        for half in _found_in_halves(first, second, inside, smooth_px, grow_px, smallest, kinds)
-    ]
-    return _mean_of_halves(found)
 
+    smooth_px: float = 2.0
+    grow_px: float = 4.0
+    smallest: int = 20
+    level: float = 0.75
+    slenderness: float = 4.0
 
-def void_fractions_from_halves_by_depth(
-    first: npt.NDArray[Any],
-    second: npt.NDArray[Any],
-    inside: Flags,
-    depth_px: npt.NDArray[Any],
-    edges_px: npt.ArrayLike,
-    *,
-    smooth_px: float = 2.0,
-    grow_px: float = 4.0,
-    smallest: int = 20,
-    kinds: tuple[Label, ...] = VOIDS,
-) -> list[Shell]:
-    """Return the void fraction of each shell between depths, voids found once in the whole inside.
-
-    Parameters
-    ----------
-    first, second, inside, smooth_px, grow_px, smallest, kinds
-        As `void_fraction_from_halves`.
-    depth_px : array (slice, z, x)
-        Of each voxel below the surface.
-    edges_px : array
-        Depths between the shells, rising; shells that hold no voxel of the inside are left out.
-
-    Raises
-    ------
-    FitError, ShapeError, OutOfRangeError
-    """
-    edges = _rising(edges_px)
-    require_same_shape("depth", np.asarray(depth_px), inside.shape)
-    halves = _found_in_halves(first, second, inside, smooth_px, grow_px, smallest, kinds)
-    shells = []
-    for low, high in pairwise(edges):
-        part = inside & (depth_px > low) & (depth_px <= high)
-        if not part.any():
-            continue
-        found = [
-            Fraction(0.0, 0.0, int(part.sum()))
-            if half.around is None
-            else void_fraction_integrated(
-                half.volume, part, half.mu, mu_sd=half.mu_sd, around=half.around, twin=half.finder
-            )
-            for half in halves
-        ]
-        shells.append(Shell(float(low), float(high), _mean_of_halves(found)))
-    return shells
+    def others(self) -> list[tuple[Finding, Finding]]:
+        """Return findings as good as this one, in pairs: each choice a step lower, and a step higher."""
+        pairs = []
+        for name, low, high in (
+            ("smooth_px", 0.75, 1.33),
+            ("grow_px", 0.75, 1.33),
+            ("smallest", 0.5, 2.0),
+            ("level", 0.9, 1.1),
+            ("slenderness", 0.75, 1.33),
+        ):
+            value = getattr(self, name)
+            kind = type(value)
+            pairs.append((replace(self, **{name: kind(value * low)}), replace(self, **{name: kind(value * high)})))
+        return pairs
 
 
 @dataclass(frozen=True)
 class _Half:
-    """A half volume, and what the other one, `finder`, found for it; no `around` where it found nothing."""
+    """A half volume, what the other one, `finder`, found in it, and how far each voxel is from any void."""
 
     volume: Floats
     finder: Floats
+    labels: Labels
+    away: npt.NDArray[np.float32]
     mu: float
     mu_sd: float
-    around: Flags | None
 
 
-def _found_in_halves(
-    first: npt.NDArray[Any],
-    second: npt.NDArray[Any],
-    inside: Flags,
-    smooth_px: float,
-    grow_px: float,
-    smallest: int,
-    kinds: tuple[Label, ...],
-) -> list[_Half]:
-    """Let each half find the voids that are integrated in the other."""
+class HalfVoids:
+    """Voids of two half volumes, found by `find_voids`."""
+
+    def __init__(self, halves: Sequence[_Half], inside: Flags, finding: Finding) -> None:
+        self._halves = halves
+        self._inside = inside
+        self.finding = finding
+
+    def fraction(self, kinds: tuple[Label, ...] = VOIDS) -> Fraction:
+        """Return the part of the inside that is void, of these kinds.
+
+        What is nearer to a void of another kind is left to that.
+
+        Raises
+        ------
+        FitError
+        """
+        return self._fraction(self._inside, self._around(kinds))
+
+    def by_depth(
+        self, depth_px: npt.NDArray[Any], edges_px: npt.ArrayLike, kinds: tuple[Label, ...] = VOIDS
+    ) -> list[Shell]:
+        """Return the void fraction of each shell between depths; those that hold nothing of the inside are left out.
+
+        Parameters
+        ----------
+        depth_px : array (slice, z, x)
+            Of each voxel below the surface.
+        edges_px : array
+            Depths between the shells, rising.
+        kinds : tuple of Label
+
+        Raises
+        ------
+        FitError, ShapeError, OutOfRangeError
+        """
+        edges = _rising(edges_px)
+        require_same_shape("depth", np.asarray(depth_px), self._inside.shape)
+        around = self._around(kinds)
+        shells = []
+        for low, high in pairwise(edges):
+            part = self._inside & (depth_px > low) & (depth_px <= high)
+            if part.any():
+                shells.append(Shell(float(low), float(high), self._fraction(part, around)))
+        return shells
+
+    def _around(self, kinds: tuple[Label, ...]) -> list[Flags | None]:
+        """Return where the deficit of these kinds is looked for, in each half; None where it has none of them."""
+        found: list[Flags | None] = []
+        for half in self._halves:
+            chosen = np.isin(half.labels, [int(kind) for kind in kinds])
+            if not chosen.any():
+                found.append(None)
+                continue
+            near = np.minimum(half.away, self.finding.grow_px)
+            if kinds == VOIDS:
+                found.append(half.away <= self.finding.grow_px)
+            else:
+                found.append(np.asarray(ndimage.distance_transform_edt(~chosen) <= near + 1e-4, bool))
+        return found
+
+    def _fraction(self, part: Flags, around: Sequence[Flags | None]) -> Fraction:
+        none = Fraction(0.0, 0.0, int(part.sum()))
+        found = [
+            none
+            if where is None
+            else void_fraction_integrated(half.volume, part, half.mu, mu_sd=half.mu_sd, around=where, twin=half.finder)
+            for half, where in zip(self._halves, around, strict=True)
+        ]
+        return _mean_of_halves(found)
+
+
+def find_voids(
+    first: npt.NDArray[Any], second: npt.NDArray[Any], inside: Flags, finding: Finding | None = None
+) -> HalfVoids:
+    """Find voids in two half volumes: each finds those that are integrated in the other.
+
+    Parameters
+    ----------
+    first, second : array (slice, z, x)
+        Reconstructions of every other projection.
+    inside : bool array
+        Where fractions are taken of, away from the blurred surface.
+    finding : Finding, optional
+
+    Raises
+    ------
+    FitError, ShapeError, OutOfRangeError
+    """
+    finding = finding or Finding()
     halves = (checked_volume("first", first), checked_volume("second", second))
     require_same_shape("second", halves[1], halves[0].shape)
     require_same_shape("inside", inside, halves[0].shape)
     found = []
     for finder, other in (halves, halves[::-1]):
-        soft = smooth(finder, smooth_px)
+        soft = smooth(finder, finding.smooth_px)
         level = float(np.median(soft[inside])) if inside.any() else 0.0
-        labels = segment(soft, inside, threshold=0.75 * level, smallest=smallest)
-        away = ndimage.distance_transform_edt(~is_void(labels))
-        mu, sd = material_level(other, inside & (away > grow_px + 1.0))
-        chosen = np.isin(labels, [int(kind) for kind in kinds])
-        around = None
-        if chosen.any():
-            around = np.asarray(ndimage.distance_transform_edt(~chosen) <= np.minimum(away, grow_px), bool)
-        found.append(_Half(other, finder, mu, sd, around))
-    return found
+        labels = segment(
+            soft, inside, threshold=finding.level * level, smallest=finding.smallest, slenderness=finding.slenderness
+        )
+        away = ndimage.distance_transform_edt(~is_void(labels)).astype(np.float32)
+        mu, sd = material_level(other, inside & (away > finding.grow_px + 1.0))
+        found.append(_Half(other, finder, labels, away, mu, sd))
+    return HalfVoids(found, inside, finding)
+
+
+def fractions_by_choice(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    inside: Flags,
+    measure: Callable[[HalfVoids], Sequence[Fraction]],
+    finding: Finding | None = None,
+) -> list[Fraction]:
+    """Return what `measure` makes of the voids, each with the deviation that other choices give (`choices_sd`).
+
+    Choice by choice, the voids are found once more a step below and above (`Finding.others`): half of the difference
+    counts as one standard deviation, or the larger of the two where both go the same way. Independent choices add in
+    quadrature. That is eleven times the work of one finding, in threads, as many at once as there are.
+
+    Raises
+    ------
+    FitError, ShapeError, OutOfRangeError
+    """
+    finding = finding or Finding()
+    findings = [finding, *chain.from_iterable(finding.others())]
+    found: list[Sequence[Fraction]] = [()] * len(findings)
+
+    def one(start: int, _stop: int) -> None:
+        found[start] = measure(find_voids(first, second, inside, findings[start]))
+
+    over_blocks(one, len(findings), 1)
+    values = np.array([[part.value for part in parts] for parts in found])
+    off = (values[1:] - values[0]).reshape(-1, 2, values.shape[1])
+    low, high = off[:, 0], off[:, 1]
+    apart = np.where(low * high < 0.0, 0.5 * np.abs(high - low), np.maximum(np.abs(low), np.abs(high)))
+    deviations = np.sqrt((apart**2).sum(axis=0))
+    return [replace(part, choices_sd=float(sd)) for part, sd in zip(found[0], deviations, strict=True)]
 
 
 def _mean_of_halves(found: list[Fraction]) -> Fraction:

@@ -27,6 +27,7 @@ DEPTHS_NM = (SURFACE_NM, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
 CRACK_LABEL = 2
 VOID_LABELS = (CRACK_LABEL, 3)
 FINDING: Mapping[str, Any] = {"smooth_px": 1.2, "grow_px": 3.0, "smallest": 8}
+"""How voids are found, as `exitwave.analysis.tomography.Finding` takes it."""
 COUNTING_SNR = 2.0
 """Signal-to-noise of a voxel from which voids can be counted one by one."""
 SLAB = 48
@@ -62,13 +63,18 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
         # it stands among the figures; here nobody reads warnings
         warnings.simplefilter("ignore", DepthOfFocusWarning)
         focus = focus_of_volume(whole, edge_nm, half_depth_um)
-    best = voids.void_fraction_from_halves(halves[0], halves[1], inside, **FINDING)
-    cracks = voids.void_fraction_from_halves(halves[0], halves[1], inside, kinds=(segmentation.Label.CRACK,), **FINDING)
     depth_px = np.asarray(ndimage.distance_transform_edt(whole))
     edges_nm = [edge for edge in DEPTHS_NM if edge < edge_nm * float(depth_px.max())]
-    shells = voids.void_fractions_from_halves_by_depth(
-        halves[0], halves[1], inside, depth_px, np.array(edges_nm) / edge_nm, **FINDING
-    )
+    edges_px = np.array(edges_nm) / edge_nm
+    crack = (segmentation.Label.CRACK,)
+
+    def measure(found: voids.HalfVoids) -> list[voids.Fraction]:
+        shells = found.by_depth(depth_px, edges_px)
+        return [found.fraction(), found.fraction(crack), *(shell.fraction for shell in shells)]
+
+    finding = voids.Finding(**FINDING)
+    best, cracks, *by_depth = voids.fractions_by_choice(halves[0], halves[1], inside, measure, finding)
+    shells = list(zip(edges_nm[:-1], edges_nm[1:], by_depth, strict=True))
     labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
     counted = voids.void_fraction_counted(labels)
     true, true_depth_nm, _ = _true_labels(truth)
@@ -78,24 +84,26 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
     told: Mapping[str, Any] = json.loads((truth / "truth.json").read_text())["specimen"]
     return {
         "void_fraction": best.value,
-        "void_fraction_sd": best.sd,
+        "void_fraction_sd": best.total_sd,
+        "void_fraction_noise_sd": best.sd,
         "void_fraction_counted": counted.value,
         "void_fraction_true": true_voids,
         "void_fraction_error": best.value / true_voids - 1.0,
         "crack_fraction": cracks.value,
-        "crack_fraction_sd": cracks.sd,
+        "crack_fraction_sd": cracks.total_sd,
+        "crack_fraction_noise_sd": cracks.sd,
         "crack_fraction_true": true_cracks,
         "crack_fraction_error": cracks.value / true_cracks - 1.0 if true_cracks else None,
         "crack_fraction_whole_true": told["crack_fraction"],
         "void_fraction_by_depth": [
             {
-                "from_nm": round(shell.from_px * edge_nm),
-                "to_nm": round(shell.to_px * edge_nm),
-                "fraction": shell.fraction.value,
-                "sd": shell.fraction.sd,
-                "true": _void_share(true, true_depth_nm, shell.from_px * edge_nm, shell.to_px * edge_nm),
+                "from_nm": round(low),
+                "to_nm": round(high),
+                "fraction": part.value,
+                "sd": part.total_sd,
+                "true": _void_share(true, true_depth_nm, low, high),
             }
-            for shell in shells
+            for low, high, part in shells
         ],
         "signal_to_noise_voxel": noise,
         "thickness_um": focus.thickness_um,
@@ -162,7 +170,7 @@ def method_figures(
         mean = 0.5 * (halves[0] + halves[1])
         noise = float(np.std((halves[0] - halves[1])[inside])) / 2.0
         snr = float(np.median(mean[inside])) / noise
-        best = voids.void_fraction_from_halves(halves[0], halves[1], inside, kinds=crack, **FINDING)
+        best = voids.find_voids(halves[0], halves[1], inside, voids.Finding(**FINDING)).fraction(crack)
         labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
         counted = voids.void_fraction_counted(labels, kinds=crack)
         rows.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -80,7 +80,7 @@ def test_envelope_holds_cracks_and_pores(case):
 def test_void_fraction_within_a_tenth_of_the_truth(case):
     inside = deep(seg.envelope(case.volume, close_px=4.0))
     truth = case.holes[inside].mean()
-    found = voids.void_fraction_from_halves(case.halves[0], case.halves[1], inside)
+    found = voids.find_voids(*case.halves, inside).fraction()
     if truth > 0.01:
         assert abs(found.value / truth - 1) < 0.1
         assert found.sd / found.value < 0.1
@@ -109,10 +109,8 @@ def test_voids_found_once_are_told_by_depth(case):
     whole = seg.envelope(case.volume, close_px=4.0)
     inside = deep(whole)
     depth = ndimage.distance_transform_edt(whole)
-    found = voids.void_fraction_from_halves(case.halves[0], case.halves[1], inside)
-    shells = voids.void_fractions_from_halves_by_depth(
-        case.halves[0], case.halves[1], inside, depth, [RIM, 12, 20, 60, 200]
-    )
+    halves = voids.find_voids(*case.halves, inside)
+    found, shells = halves.fraction(), halves.by_depth(depth, [RIM, 12, 20, 60, 200])
     for shell in shells:
         true = case.holes[(depth > shell.from_px) & (depth <= shell.to_px)].mean()
         assert abs(shell.fraction.value - true) < 0.005 + 0.1 * true
@@ -121,7 +119,30 @@ def test_voids_found_once_are_told_by_depth(case):
     mean = sum(s.fraction.value * s.fraction.voxels for s in shells) / total
     assert mean == pytest.approx(found.value, abs=1e-6)
     with pytest.raises(OutOfRangeError, match="rise"):
-        voids.void_fractions_from_halves_by_depth(case.halves[0], case.halves[1], inside, depth, [3.0, 2.0])
+        halves.by_depth(depth, [3.0, 2.0])
+
+
+def test_choices_count_as_well_as_noise(case):
+    whole = seg.envelope(case.volume, close_px=4.0)
+    inside = deep(whole)
+    depth = ndimage.distance_transform_edt(whole)
+
+    def measure(found: voids.HalfVoids) -> list[voids.Fraction]:
+        return [found.fraction(), *(shell.fraction for shell in found.by_depth(depth, [RIM, 20, 200]))]
+
+    fractions = voids.fractions_by_choice(*case.halves, inside, measure)
+    truths = [
+        case.holes[inside & (depth > low) & (depth <= high)].mean() for low, high in ((0, 200), (RIM, 20), (20, 200))
+    ]
+    assert fractions[0] == replace(
+        voids.find_voids(*case.halves, inside).fraction(), choices_sd=fractions[0].choices_sd
+    )
+    for found, true in zip(fractions, truths, strict=True):
+        assert found.total_sd == np.hypot(found.sd, found.choices_sd)
+        assert abs(found.value - true) < 3 * found.total_sd + 0.002, "0.2 %: pores that are smaller than the resolution"
+    noise_alone = voids.find_voids(*case.halves, inside).fraction()
+    assert np.isnan(noise_alone.choices_sd)
+    assert noise_alone.total_sd == noise_alone.sd
 
 
 def test_labels_of_a_clean_volume():
