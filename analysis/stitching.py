@@ -14,9 +14,10 @@ from scipy import ndimage
 from exitwave.analysis.errors import FitError, ShapeError
 from exitwave.analysis.registration import register
 
-__all__ = ["TilePlaces", "register_tiles", "stitch_tiles"]
+__all__ = ["Canvas", "TilePlaces", "canvas_of", "register_tiles", "stitch_tiles"]
 
 Place = tuple[float, float]
+Canvas = tuple[int, int, int, int]
 _LEAST_OVERLAP_PX = 48
 
 
@@ -121,8 +122,17 @@ def _pair(
     return result
 
 
+def canvas_of(places_px: Sequence[Place], shape: tuple[int, int]) -> Canvas:
+    """Return the canvas that holds tiles of a shape at these places: its first row and column, its height and width."""
+    whole = np.rint(np.asarray(places_px, np.float64)).astype(int)
+    (top, left), (bottom, right) = whole.min(axis=0), whole.max(axis=0) + shape
+    return int(top), int(left), int(bottom - top), int(right - left)
+
+
 def stitch_tiles(
-    tiles: Sequence[npt.NDArray[Any]] | npt.NDArray[Any], places_px: Sequence[Place]
+    tiles: Sequence[npt.NDArray[Any]] | npt.NDArray[Any],
+    places_px: Sequence[Place],
+    canvas: Canvas | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the picture that tiles show together; where they overlap, each fades out towards its border.
 
@@ -131,8 +141,9 @@ def stitch_tiles(
     tiles : sequence of arrays (y, x), all of one shape
         NaN pixels count for nothing.
     places_px : sequence of (row, column)
-        Where the first pixel of each stands; a tile between pixels is moved to the next ones by cubic splines. The
-        picture begins at the whole pixel next to the first of them.
+        Where the first pixel of each stands; a tile between pixels is moved to the next ones by cubic splines.
+    canvas : (row, column, height, width), optional
+        What is drawn of the plane in which the places are; all of the tiles without (`canvas_of`).
 
     Returns
     -------
@@ -149,13 +160,10 @@ def stitch_tiles(
     shape = np.shape(tiles[0])
     if len(shape) != 2 or any(np.shape(tile) != shape for tile in tiles):
         raise ShapeError(f"tiles: shapes {sorted({str(np.shape(tile)) for tile in tiles})} differ or are not (y, x)")
-    exact = np.asarray(places_px, np.float64)
-    exact = exact - np.rint(exact.min(axis=0))
+    first_row, first_column, height, width = canvas or canvas_of(places_px, (int(shape[0]), int(shape[1])))
+    exact = np.asarray(places_px, np.float64) - (first_row, first_column)
     places = np.rint(exact).astype(np.intp)
     rests = np.where(np.abs(exact - places) > 1e-3, exact - places, 0.0)
-    lowest = places.min(axis=0)
-    places -= lowest
-    height, width = places.max(axis=0) + shape
     total = np.zeros((height, width), np.float32)
     weight = np.zeros((height, width), np.float32)
     # The distance to the nearest border, from 1: a pixel on the border still counts where it is the only one.
@@ -166,8 +174,10 @@ def stitch_tiles(
         seen = np.isfinite(image)
         if rest.any():
             image = ndimage.shift(np.where(seen, image, np.float32(np.mean(image[seen]))), rest, mode="nearest")
-        where = np.s_[row : row + shape[0], column : column + shape[1]]
-        total[where] += np.where(seen, image, np.float32(0.0)) * fade
-        weight[where] += fade * seen
+        top, left = max(0, -row), max(0, -column)
+        part = np.s_[top : max(top, height - row), left : max(left, width - column)]
+        where = np.s_[max(0, row) : max(0, row + shape[0]), max(0, column) : max(0, column + shape[1])]
+        total[where] += (np.where(seen, image, np.float32(0.0)) * fade)[part]
+        weight[where] += (fade * seen)[part]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(total / weight, np.float32)

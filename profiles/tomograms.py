@@ -143,8 +143,7 @@ def _reconstruct(
     if mosaic:
         with open_mosaic(run_key(source), data=data) as whole, step_bar() as tell:
             path = _free(out or Path(f"mosaic-{whole.uid[:8]}.h5"), overwrite)
-            tell("placing tiles", 0, 1)
-            whole.register()
+            whole.register(progress=tell)
             result = whole.reconstruct(path, recipe, overwrite=overwrite, progress=tell)
             return f"mosaic {whole.uid[:8]}", float(whole.tiles[0].pixel_nm or 0.0), result
     with open_tomogram(run_key(source), data=data) as tomogram, step_bar() as tell:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exitwave.analysis.errors import FitError
 from exitwave.analysis.io import Frames, Series
-from exitwave.analysis.stitching import TilePlaces, register_tiles, stitch_tiles
+from exitwave.analysis.resolution.rings import fill_dead
+from exitwave.analysis.stitching import TilePlaces, canvas_of, register_tiles, stitch_tiles
 from exitwave.profiles.storage.history import find_run, runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
 from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, open_tomogram
@@ -38,6 +40,9 @@ class Mosaic:
         Angles that every tile has.
     angles_deg : float64 array (n,)
         Mean of the tiles' encoder angles.
+    moves_px : float64 array (n, tiles, 2)
+        By how much each tile stands elsewhere in each projection: every tile was turned with a jitter of its own.
+        Zero until `register` finds it.
     """
 
     def __init__(self, tiles: list[Tomogram]) -> None:
@@ -53,6 +58,7 @@ class Mosaic:
             [tile.angles_deg[rows[int(i)]] for i in self.indices] for tile, rows in zip(tiles, self._rows, strict=True)
         ]
         self.angles_deg = np.mean(angles, axis=0)
+        self.moves_px = np.zeros((len(self.indices), len(tiles), 2))
         self._correct: list[Normalisation] = []
 
     def __len__(self) -> int:
@@ -75,7 +81,10 @@ class Mosaic:
         NoTomogramError
             A tile has no projections.
         """
-        return stitch_tiles(self._pictures(k), self.places_px)
+        pictures = self._pictures(k)
+        height, width = pictures[0].shape
+        moved = [(y + dy, x + dx) for (y, x), (dy, dx) in zip(self.places_px, self.moves_px[k], strict=True)]
+        return stitch_tiles(pictures, moved, canvas_of(self.places_px, (height, width)))
 
     def _pictures(self, k: int) -> list[NDArray[np.float32]]:
         """Return projection `k` of each tile, corrected."""
@@ -92,7 +101,7 @@ class Mosaic:
     def to_series(self) -> Series:
         """Return the stitched projections as a series: transmissions, with flats of 1 and darks of 0.
 
-        A projection is stitched when it is read. Pixels without light in any tile are clear (1).
+        A projection is stitched when it is read. Pixels without light in any tile are filled from their surroundings.
 
         Raises
         ------
@@ -107,7 +116,7 @@ class Mosaic:
         first = self.tiles[0]
         return Series(
             frames=Frames(
-                lambda k: np.nan_to_num(self.transmission(k), copy=False, nan=1.0),
+                lambda k: fill_dead(self.transmission(k), largest_share=1.0).astype(np.float32),
                 np.arange(len(self)),
                 whole,
                 np.float32,
@@ -131,7 +140,8 @@ class Mosaic:
     ) -> Result:
         """Reconstruct the whole from stitched projections; as `Tomogram.reconstruct`.
 
-        Tiles stand where they were sent unless `register` was called before, which finds where they are.
+        Tiles stand where they were sent unless `register` was called before, which finds where they are. What jitter
+        they have in common ``Recipe(align=True)`` takes out.
 
         Raises
         ------
@@ -143,13 +153,23 @@ class Mosaic:
             self.to_series(), path, recipe, source_uid=self.uid, overwrite=overwrite, progress=progress
         )
 
-    def register(self, num: int = 8) -> TilePlaces:
+    def register(self, num: int = 8, *, progress: Callable[[str, int, int], None] | None = None) -> TilePlaces:
         """Find where the tiles stand beside each other, by what they both show, and stitch by that from now on.
+
+        First one place of each tile for all projections, then how far it is off in each of them: as far as the
+        projection tells, and otherwise as little as the others say.
 
         Parameters
         ----------
         num : int
-            So many projections, spread over all, are registered; a tile has one place for all of them.
+            So many projections, spread over all, are registered for the first.
+        progress : callable, optional
+            Called with (what is done, how much of it, out of how much).
+
+        Returns
+        -------
+        TilePlaces
+            For all projections.
 
         Raises
         ------
@@ -158,11 +178,28 @@ class Mosaic:
         NoTomogramError
         """
         chosen = np.unique(np.linspace(0, len(self) - 1, min(num, len(self))).astype(int))
-        pictures = [[np.nan_to_num(one, nan=1.0) for one in self._pictures(int(k))] for k in chosen]
+        pictures = [self._filled(int(k)) for k in chosen]
         stacks = [np.stack([one[n] for one in pictures]) for n in range(len(self.tiles))]
         found = register_tiles(stacks, self.places_px)
-        self.places_px = found.places_px
-        return found
+        moves = np.full(self.moves_px.shape, np.nan)
+        deviations = np.full(self.moves_px.shape, np.nan)
+        for k in range(len(self)):
+            try:
+                one = register_tiles([picture[None] for picture in self._filled(k)], found.places_px)
+            except FitError:
+                continue  # nothing stands out at this angle
+            finally:
+                if progress is not None:
+                    progress("placing tiles", k + 1, len(self))
+            moves[k], deviations[k] = np.asarray(one.places_px) - found.places_px, one.sd_px
+        known = np.isfinite(moves[:, 0, 0])
+        mean = np.median(moves[known], axis=0) if known.any() else np.zeros(moves.shape[1:])
+        self.places_px = [(float(y), float(x)) for y, x in np.asarray(found.places_px) + mean]
+        self.moves_px = _likely(moves - mean, deviations)
+        return TilePlaces(self.places_px, found.sd_px, found.pairs)
+
+    def _filled(self, k: int) -> list[NDArray[np.float64]]:
+        return [fill_dead(one, largest_share=1.0) for one in self._pictures(k)]
 
     def close(self) -> None:
         """Let go of the files."""
@@ -174,6 +211,20 @@ class Mosaic:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _likely(moves: NDArray[np.float64], deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each move drawn towards none, by its deviation and the scatter of all; none where it is not known."""
+    known = np.isfinite(moves[:, 0, 0])
+    if not known.any():
+        return np.zeros_like(moves)
+    noise = deviations**2
+    squares = moves[known] ** 2
+    # those that tell little must not decide how far the others scatter
+    worth = 1.0 / np.maximum(noise[known] + np.median(squares, axis=0), np.finfo(np.float64).tiny) ** 2
+    scatter = np.maximum((worth * (squares - noise[known])).sum(axis=0) / worth.sum(axis=0), 0.0)
+    weight = scatter / np.maximum(scatter + noise, np.finfo(np.float64).tiny)
+    return np.where(known[:, None, None], weight * moves, 0.0)
 
 
 def _normalisation(tile: Tomogram) -> Normalisation:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from exitwave.analysis.correction import remove_zingers
 from exitwave.analysis.io import open_series, open_volume
+from exitwave.analysis.resolution.rings import fill_dead
 from exitwave.analysis.tomography import Recipe
 from exitwave.devices import ExitwaveError
 from exitwave.plans import PlanInputError
@@ -158,14 +160,15 @@ def test_tiles_side_by_side_are_what_a_larger_field_shows(beamline: Beamline) ->
         dark = darks[:].mean(0)
         direct = (frames[0] - dark) / (flats[:].mean(0) - dark)
     # A pixel is mostly noise: compare what is left of it over some pixels. A tile in a wrong place shows nothing alike.
-    first, second = (gaussian_filter(np.asarray(image, np.float32), 4.0) for image in (direct, stitched))
+    # In 10 s the camera is hit directly, and each time elsewhere.
+    first, second = (gaussian_filter(remove_zingers(fill_dead(image))[0], 4.0) for image in (direct, stitched))
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.95
 
 
 @pytest.mark.timeout(180)
 def test_a_mosaic_becomes_one_volume_on_the_command_line(beamline: Beamline, tmp_path: Path) -> None:
     _region(beamline, 256, 128)
-    scan: dict[str, Any] = {"exposure_s": 2.0, "num_flats": 4, "num_darks": 2}
+    scan: dict[str, Any] = {"exposure_s": 8.0, "num_flats": 4, "num_darks": 2}
     uids = beamline.RE(beamline.ct.mosaic_tomography(2, 1, 0, 180, 16, overlap=0.5, mode="step", **scan))
     recipe, out = Recipe(centre_px=192.0, stripes=False), tmp_path / "whole.zarr"
     options: dict[str, Any] = {"pixel_nm": None, "overwrite": False, "json_path": tmp_path / "whole.json"}
