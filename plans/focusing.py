@@ -152,7 +152,8 @@ def search_focus(
             yield from bps.checkpoint()
             yield from bps.mv(axis, position)
             image = correct((yield from snap(camera)))
-            # A zinger or a hot pixel outshines what a focus measure looks for.
+            # One direct hit has as much power as all fine structure, and takes focus to where it was hit.
+            image = correction.remove_zingers(image)[0]
             np.clip(image, 0.0, 4.0, out=image)
             measures.append(float(sharpness.band_power(image, band=band)))
             if edges is not None:
@@ -189,7 +190,7 @@ def search_focus(
 
 
 def mean_reference(instrument: Instrument, kind: str, exposure_s: float, num: int = 10) -> MsgGenerator[Any]:
-    """Take darks or flats (`kind` "dark" or "flat") one by one and return their mean, float32 (y, x).
+    """Take darks or flats (`kind` "dark" or "flat") one by one; return their mean without outliers, float32 (y, x).
 
     Frame by frame, because the mean is needed here and now and the file is read as it grows.
     """
@@ -202,12 +203,11 @@ def mean_reference(instrument: Instrument, kind: str, exposure_s: float, num: in
     else:
         yield from close_shutter(instrument.fast_shutter)
     yield from bps.prepare(camera, acquisition, wait=True)
-    total: np.ndarray | None = None
+    frames = []
     for _ in range(num):
-        frame = yield from snap(camera)
-        total = frame.astype(np.float32) if total is None else total + frame
+        frames.append((yield from snap(camera)))
         yield from record(kind, camera)
     if position_um is not None:
         yield from close_shutter(instrument.fast_shutter)
         yield from sample_back(instrument, position_um)
-    return (total if total is not None else np.ones(camera.frame_shape, np.float32)) / np.float32(num)
+    return correction.mean_frames(frames)

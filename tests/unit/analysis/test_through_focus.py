@@ -8,6 +8,7 @@ from typing import TypedDict
 import numpy as np
 import pytest
 
+from exitwave.analysis.correction import remove_zingers
 from exitwave.analysis.errors import FitError, FocusRangeError, OutOfRangeError, ShapeError
 from exitwave.analysis.sharpness import band_power, fit_focus
 from exitwave.analysis.through_focus import fit_transfer, ring_edges, ring_powers, transfer_parts
@@ -43,6 +44,19 @@ def test_absorption_and_phase_together_do_not_shift_it(
     assert fit.explained > 0.8
     mirrored = fit_transfer(-z, powers(images, rng, 3e5 if gold_um < 0.1 else 3e3), EDGES, cone=(0.65, 1.0), **LENS)
     assert mirrored.best == pytest.approx(-fit.best, abs=0.3)
+
+
+def test_a_direct_hit_outshines_fine_structure_until_it_is_taken_out(
+    rng: np.random.Generator, scenes: ModuleType
+) -> None:
+    (image,) = scenes.gold_star_through_focus(np.array([3.0]), gold_um=0.02)
+    image = rng.poisson(image * 3e3) / 3e3
+    hit = image.copy()
+    for row, column in ((40, 70), (90, 33), (61, 61)):
+        hit[row, column : column + 2] = 4.0
+    plain, spoilt, cleaned = (ring_powers(one, PIXEL_NM, EDGES)[-5:] for one in (image, hit, remove_zingers(hit)[0]))
+    assert (spoilt > 1.5 * plain).all()
+    np.testing.assert_allclose(cleaned, plain, rtol=0.02)
 
 
 def test_it_is_nearer_than_symmetry(rng: np.random.Generator, scenes: ModuleType) -> None:
