@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def write_volume(
     if path.suffix == ".zarr":
         from exitwave.analysis.io.zarr_volumes import write_zarr
 
-        with write_zarr(path, shape, {each.name: getattr(info, each.name) for each in fields(info)}) as array:
+        with write_zarr(path, shape, vars(info)) as array:
             yield array
         return
     with create(path) as file:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exitwave.analysis.errors import FitError
 from exitwave.analysis.io import Frames, Series
 from exitwave.analysis.resolution.rings import fill_dead
-from exitwave.analysis.stitching import TilePlaces, canvas_of, register_tiles, stitch_tiles
+from exitwave.analysis.stitching import Canvas, TilePlaces, canvas_of, register_tiles, stitch_tiles
 from exitwave.profiles.storage.history import find_run, runs
 from exitwave.profiles.storage.paths import DataFolder, data_folder
 from exitwave.profiles.storage.tomogram import NoTomogramError, Tomogram, open_tomogram
@@ -81,18 +81,25 @@ class Mosaic:
         NoTomogramError
             A tile has no projections.
         """
-        pictures = self._pictures(k)
-        height, width = pictures[0].shape
         moved = [(y + dy, x + dx) for (y, x), (dy, dx) in zip(self.places_px, self.moves_px[k], strict=True)]
-        return stitch_tiles(pictures, moved, canvas_of(self.places_px, (height, width)))
+        return stitch_tiles(self._pictures(k), moved, self._canvas())
+
+    def _canvas(self) -> Canvas:
+        """Return what is drawn of every projection: all of the tiles where they stand on the whole."""
+        height, width = self._corrections()[0].shape
+        return canvas_of(self.places_px, (height, width))
+
+    def _corrections(self) -> list[Normalisation]:
+        """Return what corrects each tile, made when it is first asked for."""
+        if not self._correct:
+            self._correct = [_normalisation(tile) for tile in self.tiles]
+        return self._correct
 
     def _pictures(self, k: int) -> list[NDArray[np.float32]]:
         """Return projection `k` of each tile, corrected."""
-        if not self._correct:
-            self._correct = [_normalisation(tile) for tile in self.tiles]
         angle = int(self.indices[k])
         pictures = []
-        for tile, rows, correct in zip(self.tiles, self._rows, self._correct, strict=True):
+        for tile, rows, correct in zip(self.tiles, self._rows, self._corrections(), strict=True):
             frames: Any = tile.frames
             row = rows[angle]
             pictures.append(correct(row, frames[row]))
@@ -110,8 +117,7 @@ class Mosaic:
         """
         if not len(self):
             raise NoTomogramError(f"mosaic {self.uid[:8]}: no angle is in every tile; resume the runs of its tiles")
-        shape = self.transmission(0).shape
-        whole = (int(shape[0]), int(shape[1]))
+        whole = self._canvas()[2:]
         plain = np.ones((1, *whole), np.float32)
         first = self.tiles[0]
         return Series(
@@ -232,9 +238,7 @@ def _normalisation(tile: Tomogram) -> Normalisation:
 
     if tile.frames is None:
         raise NoTomogramError(f"run {tile.uid[:8]}: a tile without projections; resume it")
-    return Normalisation(
-        tile.flats, tile.darks, len(tile.frames), **tile.light.arguments(), least_light=LEAST_LIGHT
-    )  # fmt: skip
+    return Normalisation(tile.flats, tile.darks, len(tile.frames), **tile.light.arguments(), least_light=LEAST_LIGHT)
 
 
 def open_mosaic(key: str | int = -1, *, data: DataFolder | None = None) -> Mosaic:

@@ -80,7 +80,7 @@ def test_a_mosaic_becomes_the_volume_of_the_whole(tmp_path: Path) -> None:
     assert np.sqrt(np.mean((volume - inner) ** 2)) < 0.05 * np.sqrt(np.mean(inner**2))
 
 
-def test_what_a_tile_is_off_at_an_angle_is_followed(tmp_path: Path) -> None:
+def test_what_a_tile_is_off_at_an_angle_is_followed() -> None:
     whole = _whole()
     jitter = np.random.default_rng(8).integers(-3, 4, len(ANGLES))
     mosaic = Mosaic([_tile(whole, 0), _tile(whole, 1, off=np.minimum(jitter, 0), seed=1)])
