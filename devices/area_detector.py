@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ophyd import Component as Cpt
 from ophyd import Device, EpicsSignal, EpicsSignalRO
-from ophyd.areadetector.base import ADComponent, EpicsSignalWithRBV
+from ophyd.areadetector.base import EpicsSignalWithRBV
 
 __all__ = ["Acquisition", "CameraDriver", "HDF5Writer"]
 
@@ -34,55 +35,60 @@ class Acquisition:
 
 
 class CameraDriver(Device):
-    """The driver (``cam1:``): the part of ADCore's interface that every camera has."""
+    """The driver (``cam1:``): the part of ADCore's interface that every camera has.
 
-    acquire = ADComponent(EpicsSignal, "Acquire", kind="omitted", put_complete=True)
-    acquiring = ADComponent(EpicsSignalRO, "Acquire_RBV", kind="omitted", auto_monitor=True)
-    software_trigger = ADComponent(EpicsSignal, "SoftwareTrigger", kind="omitted")
-    acquire_time = ADComponent(EpicsSignalWithRBV, "AcquireTime", kind="config", doc="Exposure, s")
-    acquire_period = ADComponent(EpicsSignalWithRBV, "AcquirePeriod", kind="config", doc="Frame period, s")
-    num_images = ADComponent(EpicsSignalWithRBV, "NumImages", kind="omitted")
-    image_mode = ADComponent(EpicsSignalWithRBV, "ImageMode", kind="omitted", string=True)
-    trigger_mode = ADComponent(EpicsSignalWithRBV, "TriggerMode", kind="config", string=True)
-    min_x = ADComponent(EpicsSignalWithRBV, "MinX", kind="config")
-    min_y = ADComponent(EpicsSignalWithRBV, "MinY", kind="config")
-    size_x = ADComponent(EpicsSignalWithRBV, "SizeX", kind="config")
-    size_y = ADComponent(EpicsSignalWithRBV, "SizeY", kind="config")
-    bin_x = ADComponent(EpicsSignalWithRBV, "BinX", kind="config")
-    bin_y = ADComponent(EpicsSignalWithRBV, "BinY", kind="config")
-    max_size_x = ADComponent(EpicsSignalRO, "MaxSizeX_RBV", kind="omitted", auto_monitor=True)
-    max_size_y = ADComponent(EpicsSignalRO, "MaxSizeY_RBV", kind="omitted", auto_monitor=True)
-    array_size_x = ADComponent(EpicsSignalRO, "ArraySizeX_RBV", kind="omitted", auto_monitor=True)
-    array_size_y = ADComponent(EpicsSignalRO, "ArraySizeY_RBV", kind="omitted", auto_monitor=True)
-    data_type = ADComponent(EpicsSignalRO, "DataType_RBV", kind="omitted", string=True)
-    array_counter = ADComponent(EpicsSignalWithRBV, "ArrayCounter", kind="omitted")
-    array_callbacks = ADComponent(EpicsSignalWithRBV, "ArrayCallbacks", kind="omitted", string=True)
-    detector_state = ADComponent(EpicsSignalRO, "DetectorState_RBV", kind="omitted", string=True, auto_monitor=True)
-    manufacturer = ADComponent(EpicsSignalRO, "Manufacturer_RBV", kind="config", string=True)
-    model = ADComponent(EpicsSignalRO, "Model_RBV", kind="config", string=True)
-    temperature = ADComponent(EpicsSignalRO, "TemperatureActual", kind="config", doc="Sensor, deg C")
+    All of it connects with the device, for a name that is missing has to be known before anything moves;
+    ophyd's own classes have hundreds of records and connect each at its first use, in the middle of a scan.
+    """
+
+    acquire = Cpt(EpicsSignal, "Acquire", kind="omitted", put_complete=True)
+    acquiring = Cpt(EpicsSignalRO, "Acquire_RBV", kind="omitted", auto_monitor=True)
+    # not every driver has it, and only acquisitions that are triggered by software ask for it
+    software_trigger = Cpt(EpicsSignal, "SoftwareTrigger", kind="omitted", lazy=True)
+    acquire_time = Cpt(EpicsSignalWithRBV, "AcquireTime", kind="config", doc="Exposure, s")
+    acquire_period = Cpt(EpicsSignalWithRBV, "AcquirePeriod", kind="config", doc="Frame period, s")
+    num_images = Cpt(EpicsSignalWithRBV, "NumImages", kind="omitted")
+    image_mode = Cpt(EpicsSignalWithRBV, "ImageMode", kind="omitted", string=True)
+    trigger_mode = Cpt(EpicsSignalWithRBV, "TriggerMode", kind="config", string=True)
+    min_x = Cpt(EpicsSignalWithRBV, "MinX", kind="config")
+    min_y = Cpt(EpicsSignalWithRBV, "MinY", kind="config")
+    size_x = Cpt(EpicsSignalWithRBV, "SizeX", kind="config")
+    size_y = Cpt(EpicsSignalWithRBV, "SizeY", kind="config")
+    bin_x = Cpt(EpicsSignalWithRBV, "BinX", kind="config")
+    bin_y = Cpt(EpicsSignalWithRBV, "BinY", kind="config")
+    max_size_x = Cpt(EpicsSignalRO, "MaxSizeX_RBV", kind="omitted", auto_monitor=True)
+    max_size_y = Cpt(EpicsSignalRO, "MaxSizeY_RBV", kind="omitted", auto_monitor=True)
+    array_size_x = Cpt(EpicsSignalRO, "ArraySizeX_RBV", kind="omitted", auto_monitor=True)
+    array_size_y = Cpt(EpicsSignalRO, "ArraySizeY_RBV", kind="omitted", auto_monitor=True)
+    data_type = Cpt(EpicsSignalRO, "DataType_RBV", kind="omitted", string=True)
+    array_counter = Cpt(EpicsSignalWithRBV, "ArrayCounter", kind="omitted")
+    array_callbacks = Cpt(EpicsSignalWithRBV, "ArrayCallbacks", kind="omitted", string=True)
+    detector_state = Cpt(EpicsSignalRO, "DetectorState_RBV", kind="omitted", string=True, auto_monitor=True)
+    manufacturer = Cpt(EpicsSignalRO, "Manufacturer_RBV", kind="config", string=True)
+    model = Cpt(EpicsSignalRO, "Model_RBV", kind="config", string=True)
+    temperature = Cpt(EpicsSignalRO, "TemperatureActual", kind="config", doc="Sensor, deg C")
 
 
 class HDF5Writer(Device):
     """The file plugin (``HDF1:``)."""
 
-    enable = ADComponent(EpicsSignalWithRBV, "EnableCallbacks", kind="omitted", string=True)
-    file_path = ADComponent(EpicsSignalWithRBV, "FilePath", kind="omitted", string=True)
-    file_path_exists = ADComponent(EpicsSignalRO, "FilePathExists_RBV", kind="omitted")
-    create_directory = ADComponent(EpicsSignalWithRBV, "CreateDirectory", kind="omitted")
-    file_name = ADComponent(EpicsSignalWithRBV, "FileName", kind="omitted", string=True)
-    file_template = ADComponent(EpicsSignalWithRBV, "FileTemplate", kind="omitted", string=True)
-    file_number = ADComponent(EpicsSignalWithRBV, "FileNumber", kind="omitted")
-    auto_increment = ADComponent(EpicsSignalWithRBV, "AutoIncrement", kind="omitted", string=True)
-    file_write_mode = ADComponent(EpicsSignalWithRBV, "FileWriteMode", kind="omitted", string=True)
-    lazy_open = ADComponent(EpicsSignalWithRBV, "LazyOpen", kind="omitted", string=True)
-    swmr_mode = ADComponent(EpicsSignalWithRBV, "SWMRMode", kind="omitted", string=True)
-    compression = ADComponent(EpicsSignalWithRBV, "Compression", kind="config", string=True)
-    num_capture = ADComponent(EpicsSignalWithRBV, "NumCapture", kind="omitted")
-    num_captured = ADComponent(EpicsSignalRO, "NumCaptured_RBV", kind="omitted", auto_monitor=True)
-    capture = ADComponent(EpicsSignal, "Capture", kind="omitted")
-    capturing = ADComponent(EpicsSignalRO, "Capture_RBV", kind="omitted", auto_monitor=True)
-    full_file_name = ADComponent(EpicsSignalRO, "FullFileName_RBV", kind="omitted", string=True)
-    dropped = ADComponent(EpicsSignalWithRBV, "DroppedArrays", kind="omitted")
-    write_status = ADComponent(EpicsSignalRO, "WriteStatus", kind="omitted", string=True, auto_monitor=True)
-    write_message = ADComponent(EpicsSignalRO, "WriteMessage", kind="omitted", string=True)
+    enable = Cpt(EpicsSignalWithRBV, "EnableCallbacks", kind="omitted", string=True)
+    file_path = Cpt(EpicsSignalWithRBV, "FilePath", kind="omitted", string=True)
+    file_path_exists = Cpt(EpicsSignalRO, "FilePathExists_RBV", kind="omitted")
+    create_directory = Cpt(EpicsSignalWithRBV, "CreateDirectory", kind="omitted")
+    file_name = Cpt(EpicsSignalWithRBV, "FileName", kind="omitted", string=True)
+    file_template = Cpt(EpicsSignalWithRBV, "FileTemplate", kind="omitted", string=True)
+    file_number = Cpt(EpicsSignalWithRBV, "FileNumber", kind="omitted")
+    auto_increment = Cpt(EpicsSignalWithRBV, "AutoIncrement", kind="omitted", string=True)
+    file_write_mode = Cpt(EpicsSignalWithRBV, "FileWriteMode", kind="omitted", string=True)
+    lazy_open = Cpt(EpicsSignalWithRBV, "LazyOpen", kind="omitted", string=True)
+    swmr_mode = Cpt(EpicsSignalWithRBV, "SWMRMode", kind="omitted", string=True)
+    compression = Cpt(EpicsSignalWithRBV, "Compression", kind="config", string=True)
+    num_capture = Cpt(EpicsSignalWithRBV, "NumCapture", kind="omitted")
+    num_captured = Cpt(EpicsSignalRO, "NumCaptured_RBV", kind="omitted", auto_monitor=True)
+    capture = Cpt(EpicsSignal, "Capture", kind="omitted")
+    capturing = Cpt(EpicsSignalRO, "Capture_RBV", kind="omitted", auto_monitor=True)
+    full_file_name = Cpt(EpicsSignalRO, "FullFileName_RBV", kind="omitted", string=True)
+    dropped = Cpt(EpicsSignalWithRBV, "DroppedArrays", kind="omitted")
+    write_status = Cpt(EpicsSignalRO, "WriteStatus", kind="omitted", string=True, auto_monitor=True)
+    write_message = Cpt(EpicsSignalRO, "WriteMessage", kind="omitted", string=True)

@@ -5,6 +5,7 @@ Importing this module is cheap; ophyd comes in when devices are built.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 import tomllib
@@ -177,6 +178,9 @@ def _missing_names(signal: Any) -> list[str]:
 def build(profile: Profile, *, prefix: str | None = None, frames_folder: str | Path | None = None) -> Beamline:
     """Instantiate every device of a profile; connections go on in the background.
 
+    Reads and late connections get the time that the profile gives to connections: ophyd's own, 2 and 1 s, is short
+    for a busy server, and running out of it ends a scan. Where signals exist already, theirs holds.
+
     Parameters
     ----------
     profile : Profile
@@ -185,6 +189,12 @@ def build(profile: Profile, *, prefix: str | None = None, frames_folder: str | P
     frames_folder : str or Path, optional
         Where cameras write, in place of the profile's own folder.
     """
+    from ophyd.signal import EpicsSignalBase
+
+    with contextlib.suppress(RuntimeError):  # it is for all signals of a process, and for the first to say
+        EpicsSignalBase.set_defaults(
+            timeout=profile.connection_timeout_s, connection_timeout=profile.connection_timeout_s
+        )
     prefix = profile.prefix if prefix is None else prefix
     folder = str(frames_folder or profile.storage.frames_folder or "")
     built: dict[str, Device] = {}

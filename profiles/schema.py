@@ -253,6 +253,8 @@ class Profile(Strict):
         Name of the instrument.
     prefix : str
         What all process variables begin with; `--prefix` of the session goes before it.
+    connection_timeout_s : float
+        For all connections together when a session opens, and for a read of one signal.
     scan_md : dict
         Metadata for every run.
     """

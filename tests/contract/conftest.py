@@ -20,6 +20,11 @@ import pytest
 os.environ["OPHYD_CONTROL_LAYER"] = "caproto"
 os.environ.update(EPICS_CA_ADDR_LIST="127.0.0.1", EPICS_CA_AUTO_ADDR_LIST="NO")
 
+from ophyd.signal import EpicsSignalBase
+
+# As a session does before its first signal: ophyd's 1 and 2 s are short for a simulator on a busy machine.
+EpicsSignalBase.set_defaults(timeout=10.0, connection_timeout=10.0)
+
 START_S = 60.0
 
 
