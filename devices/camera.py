@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ophyd import Component as Cpt
-from ophyd import Device, DeviceStatus, EpicsSignal
+from ophyd import Device, DeviceStatus
 
 from exitwave.devices.area_detector import Acquisition, CameraDriver, HDF5Writer
 from exitwave.devices.camera_checks import CameraChecks
@@ -22,6 +22,7 @@ from exitwave.devices.exposures import ArmedStatus, ExposureStatus, WrittenStatu
 from exitwave.devices.frame_audit import FrameAudit, RunAudit
 from exitwave.devices.frame_documents import FrameDocuments
 from exitwave.devices.frames import FrameColumn, LatestFrame
+from exitwave.devices.signals import put_setting
 from exitwave.devices.status import FirstStatus
 
 __all__ = ["Camera"]
@@ -90,7 +91,7 @@ class Camera(CameraChecks, FrameDocuments, Device):
             (self.cam.min_x, x),
             (self.cam.min_y, y),
         ):
-            signal.set(value).wait(timeout=5)
+            put_setting(signal, value)
 
     # -- preparation ------------------------------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class Camera(CameraChecks, FrameDocuments, Device):
             (self.hdf.swmr_mode, "On"),
             (self.hdf.file_template, "%s%s_%3.3d.h5"),
         ):
-            _put_if_changed(signal, value)
+            put_setting(signal, value)
         self.acquisition = None
         self._reset_file()
         return staged
@@ -160,11 +161,11 @@ class Camera(CameraChecks, FrameDocuments, Device):
             (self.cam.num_images, 1 if per_point else acquisition.num_frames),
             (self.cam.trigger_mode, acquisition.trigger.capitalize()),
         ):
-            _put_if_changed(signal, value)
+            put_setting(signal, value)
         folder = PurePosixPath(self.folder) / time.strftime("%Y-%m-%d")
-        _put_if_changed(self.hdf.file_path, f"{folder}/")
+        put_setting(self.hdf.file_path, f"{folder}/")
         self.hdf.file_name.put(f"{self.name}-{time.strftime('%H%M%S')}-{uuid.uuid4().hex[:8]}")
-        _put_if_changed(self.hdf.num_capture, acquisition.num_frames)
+        put_setting(self.hdf.num_capture, acquisition.num_frames)
         if not self.hdf.file_path_exists.get():
             raise StorageSpaceError(
                 f"{self.name}: the detector's server can't write to {folder}; choose another frames_folder"
@@ -174,7 +175,7 @@ class Camera(CameraChecks, FrameDocuments, Device):
         self._acquired_before = int(self.cam.array_counter.get())
         self.frames_asked = 0
         self.hdf.capture.put(1)
-        _wait_until(lambda: bool(self.hdf.capturing.get()), 5, f"{self.name}: file plugin did not start")
+        _wait_until(lambda: bool(self.hdf.capturing.get()), 10, f"{self.name}: file plugin did not start")
         self.acquisition = acquisition
         status.set_finished()
         return status
@@ -300,12 +301,6 @@ class Camera(CameraChecks, FrameDocuments, Device):
     def num_dropped(self) -> int:
         """Frames of the current file that the server lost between driver and file."""
         return int(self.hdf.dropped.get(use_monitor=False)) - self._dropped_before
-
-
-def _put_if_changed(signal: EpicsSignal, value: Any) -> None:
-    """Put and wait, unless the value is there already: every put costs a round trip."""
-    if signal.get() != value:
-        signal.set(value, timeout=5).wait(timeout=6)
 
 
 def _wait_until(condition: Any, timeout_s: float, message: str) -> None:

@@ -16,7 +16,7 @@ _GRACE_S = 10.0
 class ArmedStatus(FirstStatus):
     """Done when the driver says that it acquires, which of a triggered one means that it waits."""
 
-    def __init__(self, camera: Any, acquiring: Any, timeout_s: float = 5.0):
+    def __init__(self, camera: Any, acquiring: Any, timeout_s: float = _GRACE_S):
         super().__init__(camera, timeout=timeout_s)
 
         def changed(value: Any, **_: Any) -> None:

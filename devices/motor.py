@@ -10,10 +10,12 @@ from ophyd import EpicsMotor
 from ophyd.positioner import PositionerBase
 from ophyd.status import wait as status_wait
 
-from exitwave.devices.errors import MotionLimitError
+from exitwave.devices.errors import DeviceConnectionError, MotionLimitError
 
 __all__ = ["Motor", "OrderedMoves"]
 
+
+_FIRST_WORD_S = 10.0
 
 # One for all axes: a pseudo axis starts its real ones inside of its own start, and ends inside of their end.
 _starts_and_ends = threading.RLock()
@@ -46,8 +48,33 @@ class OrderedMoves(PositionerBase):
 class Motor(OrderedMoves, EpicsMotor):
     """An EPICS motor record.
 
-    Adds to `ophyd.EpicsMotor` a check that also refuses NaN and names axis, value, limits and unit.
+    Adds to `ophyd.EpicsMotor` a check that also refuses NaN and names axis, value, limits and unit, and waits before
+    the first move until the record has said whether it is moving: the end of a move is a change of that, and one that
+    came before the first word would never be seen.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._heard = threading.Event()
+        super().__init__(*args, **kwargs)
+        self.motor_done_move.subscribe(self._hear)
+
+    def _hear(self, **_: Any) -> None:
+        self._heard.set()
+
+    def move(self, position: Any, wait: bool = True, **kwargs: Any) -> Any:
+        """Move; as in ophyd.
+
+        Raises
+        ------
+        DeviceConnectionError
+            The record did not say within 10 s whether it is moving.
+        """
+        if not self._heard.wait(_FIRST_WORD_S):
+            raise DeviceConnectionError(
+                f"{self.dotted_name_of()}: no word from {self.motor_done_move.pvname} in {_FIRST_WORD_S:g} s; "
+                "is the IOC alive?"
+            )
+        return super().move(position, wait=wait, **kwargs)
 
     def check_value(self, pos: float) -> None:
         """Refuse a target that the axis can't reach.

@@ -11,6 +11,7 @@ from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO
 
 from exitwave.devices.errors import PositionCompareError, SettingError
+from exitwave.devices.signals import put_setting
 from exitwave.devices.status import FirstStatus
 
 __all__ = ["CompareWindow", "PositionCompare"]
@@ -146,7 +147,7 @@ class PositionCompare(Device):
             if not record:
                 raise PositionCompareError(f"{self.name}: no motor record on encoder 1; set M1 in the Zebra's database")
             signal = EpicsSignalRO(f"{record}.{field}", name=f"{self.name}_axis_{field.lower()}", auto_monitor=True)
-            signal.wait_for_connection(timeout=5)
+            signal.wait_for_connection()
             self._axis[field] = signal
         return self._axis[field]
 
@@ -181,8 +182,7 @@ class PositionCompare(Device):
             (self.pulse_max, window.num_pulses),
         )
         for signal, value in settings:
-            if signal.get() != value:
-                signal.set(value, timeout=5).wait(timeout=6)
+            put_setting(signal, value)
         self.window = window
         status = DeviceStatus(self)
         status.set_finished()

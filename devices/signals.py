@@ -6,10 +6,43 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ophyd import Signal
+from ophyd import EpicsSignal, Signal
 from ophyd.utils import ReadOnlyError
 
-__all__ = ["ComputedSignal", "ConstantSignal"]
+from exitwave.devices.errors import SettingError
+
+__all__ = ["ComputedSignal", "ConstantSignal", "put_setting"]
+
+_SETTING_S = 10.0
+
+
+def put_setting(signal: EpicsSignal, value: Any, *, fresh: bool = False, always: bool = False) -> None:
+    """Put a setting and wait until the server has it, unless it has: every put costs a round trip.
+
+    Parameters
+    ----------
+    signal : EpicsSignal
+    value : any
+    fresh : bool
+        Ask the server for what it has, rather than take what its monitor said last.
+    always : bool
+        Put it whatever the server has: it starts something.
+
+    Raises
+    ------
+    SettingError
+        The server does not show the value after 10 s.
+    """
+    if not always and signal.get(use_monitor=False if fresh else None) == value:
+        return
+    status = signal.set(value, timeout=_SETTING_S)
+    try:
+        status.wait()
+    except TimeoutError as error:
+        raise SettingError(
+            f"{signal.name}: was to be {value!r} and is {signal.get(use_monitor=False)!r} {_SETTING_S:g} s later; "
+            f"does {signal.setpoint_pvname} take this value?"
+        ) from error
 
 
 class ComputedSignal(Signal):

@@ -14,6 +14,7 @@ from ophyd import Component as Cpt
 from ophyd import Device, DeviceStatus, EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV
 
 from exitwave.devices.errors import StorageSpaceError
+from exitwave.devices.signals import put_setting
 from exitwave.devices.status import FirstStatus
 from exitwave.devices.stem.errors import EventFileError
 from exitwave.devices.stem.event_documents import FrameCounters, PhotonList
@@ -184,8 +185,7 @@ class EdsDetector(FrameCounters, Device):
             (hdf.num_capture, int(capture.num_frames)),
             (self.clear_on_acquire, "Yes"),
         ):
-            if signal.get(use_monitor=False) != value:
-                signal.set(value, timeout=5).wait(timeout=6)
+            put_setting(signal, value, fresh=True)
         if not hdf.file_path_exists.get(use_monitor=False):
             raise StorageSpaceError(
                 f"{self.name}: the detector's server can't write to {folder}; choose another frames_folder"
@@ -200,7 +200,7 @@ class EdsDetector(FrameCounters, Device):
 
     def kickoff(self) -> DeviceStatus:
         """Arm: from now on scans make events."""
-        self.acquire.set("Acquire", timeout=5).wait(timeout=6)
+        put_setting(self.acquire, "Acquire", always=True)
         status = DeviceStatus(self)
         status.set_finished()
         return status

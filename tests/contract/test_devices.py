@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exitwave.devices import Acquisition, CameraError, Motor, SettingError, ShutterError
+from exitwave.devices import Acquisition, Camera, CameraError, Motor, SettingError, ShutterError
 from exitwave.profiles.builder import Beamline, build, load_profile
 
 UNITS = {
@@ -53,6 +53,13 @@ def line(ioc: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamlin
     yield beamline
     for device in beamline.devices.values():
         device.destroy()
+
+
+def test_a_camera_whose_records_are_not_there_is_refused_before_its_first_use(ioc: Any) -> None:
+    camera = Camera(f"{ioc.prefix}NOPE:", name="camera")
+    with pytest.raises(TimeoutError, match=r"NOPE:cam1:MinY.*NOPE:HDF1:Capture"):
+        camera.wait_for_connection(timeout=1.0)
+    camera.destroy()
 
 
 def _find(line: Beamline, dotted: str) -> Any:

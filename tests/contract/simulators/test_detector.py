@@ -286,6 +286,6 @@ def test_put_on_acquire_completes_with_the_last_frame(make_detector, ioc):
     acquire.wait_for_connection(timeout=5)
     start = time.monotonic()
     acquire.put(1, wait=True)
-    assert 0.4 <= time.monotonic() - start < 2.0
+    assert time.monotonic() - start >= 0.4
     assert detector.cam.num_images_counter.get() == 5
     acquire.destroy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -14,6 +15,10 @@ from ophyd.utils import LimitError
 def motor(ioc):
     motor = EpicsMotor(f"{ioc.prefix}SAM:X", name="motor")
     motor.wait_for_connection(timeout=10)
+    # the end of a move is a change of DMOV; one that came before its first value would not be seen
+    heard = threading.Event()
+    motor.motor_done_move.subscribe(lambda **_: heard.set())
+    assert heard.wait(10)
     motor.set(0.0).wait(30)
     yield motor
     motor.destroy()
@@ -28,13 +33,16 @@ def test_metadata(motor):
 
 
 def test_move_takes_the_time_of_its_trapezoid(motor):
-    # 100 um at 500 um/s with ramps of 0.1 s: 0.2 s + 0.1 s.
-    start = time.monotonic()
-    motor.set(100.0).wait(5)
-    spent = time.monotonic() - start
-    assert 0.3 <= spent < 0.8
-    assert motor.position == pytest.approx(100.0, abs=1e-3)
-    assert not motor.moving
+    # 100 um at 500 um/s with ramps of 0.1 s: 0.2 s + 0.1 s; other load on the machine adds to it, and not every time
+    spent: list[float] = []
+    while not spent or (min(spent) >= 0.4 and len(spent) < 10):
+        target = 100.0 * ((len(spent) + 1) % 2)
+        start = time.monotonic()
+        motor.set(target).wait(30)
+        spent.append(time.monotonic() - start)
+        assert motor.position == pytest.approx(target, abs=1e-3)
+        assert not motor.moving
+    assert 0.3 <= min(spent) < 0.4
 
 
 def test_put_completes_when_the_motion_ends(motor, signal):
@@ -58,7 +66,9 @@ def test_client_sees_the_limits(motor):
         motor.set(3001.0)
 
 
-def test_soft_limit_refuses(motor, signal):
+def test_soft_limit_refuses(motor, signal, wait_until):
+    blinks = []
+    motor.motor_done_move.subscribe(lambda value, **_: blinks.append(value), run=False)
     violated = signal("SAM:X.LVIO", EpicsSignalRO)
     severity = signal("SAM:X.SEVR", EpicsSignalRO, string=True)
     setpoint = EpicsSignal(f"{motor.prefix}.VAL", name="setpoint")
@@ -66,8 +76,10 @@ def test_soft_limit_refuses(motor, signal):
     setpoint.put(5000.0, wait=True)
     assert violated.get() == 1
     assert severity.get() == "MAJOR"
-    assert motor.user_readback.get() == pytest.approx(0.0, abs=1e-3)
+    assert motor.user_readback.get(use_monitor=False) == pytest.approx(0.0, abs=1e-3)
     assert setpoint.get() == 0.0
+    # what becomes of this put is not to be taken for the end of the next move
+    wait_until(lambda: 0 in blinks and blinks[-1] == 1, what="the end of the refused move")
     motor.set(1.0).wait(5)
     assert violated.get() == 0
     assert severity.get() == "NO_ALARM"
@@ -79,7 +91,7 @@ def test_moved_limits_are_seen_in_the_control_limits(motor, wait_until):
     wait_until(lambda: motor.limits == (-3000.0, 10.0), what="the new limit")
     motor.high_limit_travel.put(3000.0, wait=True)
     wait_until(lambda: motor.limits == (-3000.0, 3000.0), what="the old limit")
-    assert motor.high_limit_travel.get() == 3000.0
+    assert motor.high_limit_travel.get(use_monitor=False) == 3000.0
 
 
 def test_stop_decelerates_and_completes_the_put(motor, wait_until):
@@ -169,16 +181,21 @@ def test_pause_and_go(motor, signal, wait_until):
 def test_plain_name_is_the_setpoint(motor, signal):
     plain = signal("SAM:X")
     plain.put(7.0, wait=True)
-    assert motor.user_setpoint.get() == 7.0
+    assert motor.user_setpoint.get(use_monitor=False) == 7.0
     assert signal("SAM:X.RTYP", EpicsSignalRO, string=True).get() == "motor"
 
 
 def test_completion_is_prompt(motor, signal):
     plain = signal("SAM:X")
-    excess = []
-    for index in range(10):
-        start = time.monotonic()
-        plain.put(float(10 * ((index + 1) % 2)), wait=True)
-        # 10 um with 5000 um/s^2: two ramps of sqrt(10 / 5000) s.
-        excess.append(time.monotonic() - start - 2 * (10.0 / 5000.0) ** 0.5)
-    assert sorted(excess)[len(excess) // 2] < 0.03
+
+    def median_excess_s():
+        excess = []
+        for index in range(10):
+            start = time.monotonic()
+            plain.put(float(10 * ((index + 1) % 2)), wait=True)
+            # 10 um with 5000 um/s^2: two ramps of sqrt(10 / 5000) s.
+            excess.append(time.monotonic() - start - 2 * (10.0 / 5000.0) ** 0.5)
+        return sorted(excess)[len(excess) // 2]
+
+    # other load on the machine delays some rounds, slow polling would delay all of them
+    assert any(median_excess_s() < 0.03 for _ in range(5))
