@@ -10,6 +10,7 @@ from exitwave.analysis.tomography.centre import (
 )
 from exitwave.analysis.tomography.fiducials import FiducialSolution, find_beads, solve_fiducials, track_fiducials
 from exitwave.analysis.tomography.geometry import Geometry, angular_weights
+from exitwave.analysis.tomography.half_voids import Finding, HalfVoids, find_voids, fractions_by_choice
 from exitwave.analysis.tomography.helical import HelicalReconstruction, helical_rows
 from exitwave.analysis.tomography.pairs import AxisEstimate, CentreEstimate, axis_from_pairs
 from exitwave.analysis.tomography.phase import DepthOfFocusWarning, depth_of_focus_warning, paganin
@@ -31,12 +32,8 @@ from exitwave.analysis.tomography.stripes import (
 )
 from exitwave.analysis.tomography.to_file import reconstruct_to_file
 from exitwave.analysis.tomography.voids import (
-    Finding,
     Fraction,
-    HalfVoids,
     Shell,
-    find_voids,
-    fractions_by_choice,
     material_level,
     void_fraction_by_depth,
     void_fraction_counted,

@@ -48,7 +48,7 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
     from scipy import ndimage
 
     from exitwave.analysis.binning import block_mean
-    from exitwave.analysis.tomography import DepthOfFocusWarning, segmentation, voids
+    from exitwave.analysis.tomography import DepthOfFocusWarning, half_voids, segmentation, voids
     from exitwave.analysis.xanes import focus_of_volume
 
     mean = 0.5 * (halves[0] + halves[1])
@@ -68,12 +68,12 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
     edges_px = np.array(edges_nm) / edge_nm
     crack = (segmentation.Label.CRACK,)
 
-    def measure(found: voids.HalfVoids) -> list[voids.Fraction]:
+    def measure(found: half_voids.HalfVoids) -> list[voids.Fraction]:
         shells = found.by_depth(depth_px, edges_px)
         return [found.fraction(), found.fraction(crack), *(shell.fraction for shell in shells)]
 
-    finding = voids.Finding(**FINDING)
-    best, cracks, *by_depth = voids.fractions_by_choice(halves[0], halves[1], inside, measure, finding)
+    finding = half_voids.Finding(**FINDING)
+    best, cracks, *by_depth = half_voids.fractions_by_choice(halves[0], halves[1], inside, measure, finding)
     shells = list(zip(edges_nm[:-1], edges_nm[1:], by_depth, strict=True))
     labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
     counted = voids.void_fraction_counted(labels)
@@ -145,7 +145,7 @@ def method_figures(
     from scipy import ndimage
 
     from exitwave.analysis.binning import block_mean
-    from exitwave.analysis.tomography import reconstruct, segmentation, voids
+    from exitwave.analysis.tomography import half_voids, reconstruct, segmentation, voids
     from exitwave.analysis.xanes.volumes import binned_geometry
 
     edge_nm = VOID_BIN * voxel_nm
@@ -170,7 +170,7 @@ def method_figures(
         mean = 0.5 * (halves[0] + halves[1])
         noise = float(np.std((halves[0] - halves[1])[inside])) / 2.0
         snr = float(np.median(mean[inside])) / noise
-        best = voids.find_voids(halves[0], halves[1], inside, voids.Finding(**FINDING)).fraction(crack)
+        best = half_voids.find_voids(halves[0], halves[1], inside, half_voids.Finding(**FINDING)).fraction(crack)
         labels = segmentation.segment(segmentation.smooth(mean, 1.0), inside)
         counted = voids.void_fraction_counted(labels, kinds=crack)
         rows.append(

@@ -53,7 +53,7 @@ class RunningIoc:
         finally:
             if self.process.poll() is None:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(30)
             for stream in (self.process.stdout, self.process.stderr):
                 if stream is not None:
                     stream.close()
@@ -76,7 +76,7 @@ def start_ioc(arguments: Sequence[str], log: Path) -> RunningIoc:
                 if line.startswith("{"):
                     return RunningIoc(process, json.loads(line))
     process.kill()
-    process.wait(5)
+    process.wait(30)
     process.stdout.close()
     raise AssertionError(f"no ready line from {command}: {log.read_text()[-2000:]}")
 
@@ -136,7 +136,7 @@ def put(ioc: RunningIoc) -> Callable[..., None]:
 
     def write(name: str, value: Any) -> None:
         signal = EpicsSignal(ioc.prefix + name, name="signal", string=isinstance(value, str))
-        signal.wait_for_connection(timeout=10)
+        signal.wait_for_connection(timeout=30)
         signal.put(value, wait=True)
         signal.destroy()
 
@@ -152,7 +152,7 @@ def make_signal(ioc: RunningIoc) -> Iterator[Callable[..., Any]]:
 
     def make(suffix: str, cls: type[Any] = EpicsSignal, **kwargs: Any) -> Any:
         one = cls(f"{ioc.prefix}{suffix}", name=suffix.replace(":", "_"), **kwargs)
-        one.wait_for_connection(timeout=10)
+        one.wait_for_connection(timeout=30)
         made.append(one)
         return one
 
@@ -165,7 +165,7 @@ def make_signal(ioc: RunningIoc) -> Iterator[Callable[..., Any]]:
 def wait_until() -> Callable[..., None]:
     """Poll a condition until a deadline."""
 
-    def wait(condition: Callable[[], bool], timeout_s: float = 10.0, what: str = "condition") -> None:
+    def wait(condition: Callable[[], bool], timeout_s: float = 30.0, what: str = "condition") -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:

@@ -123,9 +123,9 @@ def test_the_microscope_follows_its_distances(line: Beamline) -> None:
 
 def test_a_shutter_opens_closes_and_refuses_words_it_does_not_know(line: Beamline) -> None:
     shutter = line["fast_shutter"]
-    shutter.set("open").wait(timeout=10)
+    shutter.set("open").wait(timeout=30)
     assert shutter.is_open
-    shutter.set("close").wait(timeout=10)
+    shutter.set("close").wait(timeout=30)
     assert not shutter.is_open
     with pytest.raises(SettingError, match="ajar"):
         shutter.set("ajar")
@@ -136,11 +136,11 @@ def test_a_shutter_that_sticks_fails_with_a_name(line: Beamline, put: Any) -> No
     put("Sim:ShutterFault", "FSH")
     try:
         with pytest.raises(ShutterError, match="fast_shutter"):
-            shutter.set("open").wait(timeout=10)
+            shutter.set("open").wait(timeout=30)
     finally:
         put("Sim:ShutterFault", "None")
         shutter.reset()
-        shutter.set("close").wait(timeout=10)
+        shutter.set("close").wait(timeout=30)
 
 
 def test_a_burst_is_written_and_referred_to(line: Beamline) -> None:
@@ -148,7 +148,7 @@ def test_a_burst_is_written_and_referred_to(line: Beamline) -> None:
     camera.stage()
     try:
         camera.prepare(Acquisition(0.02, 5))
-        camera.kickoff().wait(timeout=5)
+        camera.kickoff().wait(timeout=30)
         camera.complete().wait(timeout=30)
         documents = list(camera.collect_asset_docs())
         assert camera.get_index() == 5

@@ -37,7 +37,7 @@ def fly(fly_ioc: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     devices = (compare, theta, camera)
     for device in devices:
         device.wait_for_connection(timeout=20)
-    theta.velocity.set(SPEED_DEG_S).wait(5)
+    theta.velocity.set(SPEED_DEG_S).wait(30)
     yield devices
     for device in devices:
         device.destroy()
@@ -49,7 +49,7 @@ def signals(fly_ioc: Any) -> Iterator[Signals]:
 
     def make(suffix: str) -> EpicsSignal:
         made.append(EpicsSignal(fly_ioc.prefix + suffix, name="signal"))
-        made[-1].wait_for_connection(timeout=10)
+        made[-1].wait_for_connection(timeout=30)
         return made[-1]
 
     yield make
@@ -61,12 +61,12 @@ def sweep(compare: PositionCompare, theta: Motor, window: CompareWindow, *, beyo
     """Go through a window with the axis, from short of it to beyond it."""
     ahead = np.sign(window.step_deg) * 1.0
     theta.set(window.start_deg - ahead).wait(30)
-    compare.prepare(window).wait(5)
-    compare.kickoff().wait(5)
+    compare.prepare(window).wait(30)
+    compare.kickoff().wait(30)
     moving = theta.set(window.last_deg + np.sign(window.step_deg) * beyond_deg)
     pulses = compare.complete()
     moving.wait(30)
-    pulses.wait(10)
+    pulses.wait(30)
 
 
 def written(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,7 +99,7 @@ def test_each_pulse_starts_a_frame_with_the_angle_of_its_middle(fly: Any) -> Non
     compare, theta, camera = fly
     camera.stage()
     camera.prepare(Acquisition(0.045, 60, trigger="external"))
-    camera.kickoff().wait(5)
+    camera.kickoff().wait(30)
     sweep(compare, theta, CompareWindow(0.0, 0.2, 60, capture_delay_s=0.0225))
     camera.complete().wait(20)
     camera.unstage()
@@ -117,7 +117,7 @@ def test_pulses_during_an_exposure_are_lost_and_counted(fly: Any, signals: Signa
     compare, theta, camera = fly
     camera.stage()
     camera.prepare(Acquisition(0.06, 10, trigger="external"))
-    camera.kickoff().wait(5)
+    camera.kickoff().wait(30)
     sweep(compare, theta, CompareWindow(0.0, 0.2, 20))
     camera.complete().wait(20)
     camera.unstage()
@@ -131,7 +131,7 @@ def test_frames_that_the_file_loses_leave_a_gap_in_the_numbers(fly: Any, signals
     dropping = signals("Sim:DropFrames")
     camera.stage()
     camera.prepare(Acquisition(0.045, 20, trigger="external"))
-    camera.kickoff().wait(5)
+    camera.kickoff().wait(30)
     dropping.put(3, wait=True)
     sweep(compare, theta, CompareWindow(0.0, 0.2, 20))
     camera.complete().wait(20)
@@ -152,24 +152,24 @@ def test_an_axis_that_stops_short_is_named_and_a_stop_disarms(fly: Any, wait_unt
 def test_an_axis_that_starts_beyond_gives_no_pulse(fly: Any) -> None:
     compare, theta, _ = fly
     theta.set(1.0).wait(30)
-    compare.prepare(CompareWindow(0.0, 0.2, 20)).wait(5)
-    compare.kickoff().wait(5)
+    compare.prepare(CompareWindow(0.0, 0.2, 20)).wait(30)
+    compare.kickoff().wait(30)
     theta.set(5.0).wait(30)
     with pytest.raises(PositionCompareError, match="after 0 of 20 pulses"):
-        compare.complete().wait(10)
+        compare.complete().wait(30)
 
 
 def test_disarming_ends_the_pulses(fly: Any, wait_until: Callable[..., None]) -> None:
     compare, theta, _ = fly
     theta.set(-1.0).wait(30)
-    compare.prepare(CompareWindow(0.0, 0.2, 40)).wait(5)
-    compare.kickoff().wait(5)
+    compare.prepare(CompareWindow(0.0, 0.2, 40)).wait(30)
+    compare.kickoff().wait(30)
     moving = theta.set(9.0)
     wait_until(lambda: compare.num_captured.get() >= 5, what="five pulses")
     compare.stop()
     given = compare.num_captured.get(use_monitor=False)
     with pytest.raises(PositionCompareError, match="disarmed after"):
-        compare.complete().wait(10)
+        compare.complete().wait(30)
     moving.wait(30)
     assert compare.num_captured.get(use_monitor=False) == given < 40
 

@@ -67,8 +67,8 @@ class Beamline:
         from ophyd import EpicsSignal
 
         signal = EpicsSignal(f"{self.simulator.prefix}{name}", name="control", string=isinstance(value, str))
-        signal.wait_for_connection(timeout=10)
-        signal.set(value).wait(timeout=10)
+        signal.wait_for_connection(timeout=30)
+        signal.set(value).wait(timeout=30)
         signal.destroy()
 
 

@@ -47,7 +47,7 @@ def test_the_rocking_curve_finds_the_top_of_that_moment_while_the_crystals_warm_
     shutter.set("close").wait(timeout=30)
     closed_s = time.time()
     while _time_constants(beamline, closed_s) < 5:  # cooling; the chamber's reading lets the world go on
-        chamber.trigger().wait(timeout=10)
+        chamber.trigger().wait(timeout=30)
     cold_s = time.time()
     pitch, cold, width = _rocking_curve(beamline)
     # The heat came between the last look at the cold crystals and the time at which the shutter says it opened.
@@ -132,7 +132,7 @@ def test_the_star_comes_to_the_middle(beamline: Beamline) -> None:
 def test_the_rocking_curve_finds_the_top_of_warm_crystals(beamline: Beamline) -> None:
     opened_s = beamline.front_end_shutter.status.timestamp
     while _time_constants(beamline, opened_s) < 6:
-        beamline.ion_chamber_0.trigger().wait(timeout=10)
+        beamline.ion_chamber_0.trigger().wait(timeout=30)
     pitch, cold, width = _rocking_curve(beamline)
     top = cold + beamline.truth["heat_pitch_urad"]
     print(f"pitch {pitch:.2f} urad, top {top:.2f}, width {width:.1f}")

@@ -66,7 +66,7 @@ def test_no_angle_is_taken_twice_and_none_is_missing(beamline: Beamline, mode: s
             uid = _wait_for_frames(beamline, process, before.uid if before else "", 8)
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(30)
     assert beamline.fast_shutter.status.get(use_monitor=False) == "Open", "a killed process closes nothing"
     run = beamline.open_run(uid)
     assert run.stop is None

@@ -186,7 +186,7 @@ def test_an_abort_in_the_middle_blanks_and_leaves_files_that_can_be_read(titan: 
 def test_a_full_disk_in_the_middle_fails_the_run_and_blanks_within_a_frame(titan: Beamline) -> None:
     """Nothing is exposed for files that do not take it; what was written stays, and the documents say how much."""
     full = EpicsSignal(f"{titan.simulator.prefix}Sim:DiskFull", name="disk_full", string=True)
-    full.wait_for_connection(timeout=10)
+    full.wait_for_connection(timeout=30)
     told: list[int] = []
     blanked_s: list[float] = []
 

@@ -126,7 +126,7 @@ def _focus(line: Beamline) -> None:
         try:
             line.RE(line.stem.focus(40.0, 11, size=128, dwell_us=3.0))
         except FocusRangeError as error:
-            line.column.defocus.set(error.towards).wait(timeout=10)
+            line.column.defocus.set(error.towards).wait(timeout=30)
         else:
             return
     pytest.fail("no focus within 120 nm of where it was")
@@ -326,7 +326,7 @@ def test_an_interrupted_series_finds_its_region_again(fresh_arm: Beamline) -> No
         for signal, value in ((arm.goniometer.x, where + 0.5), (arm.goniometer.alpha, -3.0)):
             signal.set(value).wait(timeout=30)
         for signal, value in ((arm.scan.shift_x, 200.0), (arm.scan.shift_y, -150.0)):
-            signal.set(value).wait(timeout=10)
+            signal.set(value).wait(timeout=30)
         uids = arm.RE(arm.stem.resume(-1))
     finally:
         arm.goniometer.alpha.set(0.0).wait(timeout=30)

@@ -35,7 +35,7 @@ def small_frames(beamline: Beamline):
     beamline.hr_camera.set_region()
     beamline.zone_plate_a.focus.clear()
     for axis in (beamline.zone_plate_a.x, beamline.zone_plate_a.y):
-        axis.set(0.0).wait(10)
+        axis.set(0.0).wait(30)
 
 
 @pytest.mark.timeout(180)

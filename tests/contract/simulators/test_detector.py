@@ -38,7 +38,7 @@ def make_detector(ioc, tmp_path):
     def make(cam_class=SimDetectorCam, plugin_class=HDF5Plugin_V35, name="TEL1"):
         detector = detector_class(cam_class, plugin_class, tmp_path)(f"{ioc.prefix}{name}:", name="detector")
         detector.wait_for_connection(timeout=20)
-        detector.cam.acquire.set(0).wait(10)
+        detector.cam.acquire.set(0).wait(30)
         for signal, value in (
             (detector.cam.size.size_x, 256),
             (detector.cam.size.size_y, 128),
@@ -49,15 +49,15 @@ def make_detector(ioc, tmp_path):
             (detector.cam.array_callbacks, 1),
             (detector.hdf1.enable, 1),
         ):
-            signal.set(value).wait(10)
+            signal.set(value).wait(30)
         detector.hdf1.ensure_nonblocking()
         made.append(detector)
         return detector
 
     yield make
     for detector in made:
-        detector.cam.acquire.set(0).wait(10)
-        detector.hdf1.capture.set(0).wait(10)
+        detector.cam.acquire.set(0).wait(30)
+        detector.hdf1.capture.set(0).wait(30)
         detector.destroy()
 
 
@@ -87,7 +87,7 @@ def arm(detector, folder, *, capture=0, swmr=False, compression="None"):
         (plugin.array_counter, 0),
         (plugin.capture, 1),
     ):
-        signal.set(value).wait(10)
+        signal.set(value).wait(30)
     return Path(plugin.full_file_name.get())
 
 
@@ -125,11 +125,11 @@ def test_positions_times_and_units_are_written_beside_the_frames(make_detector, 
     detector = make_detector()
     path = arm(detector, tmp_path, capture=4)
     theta = EpicsSignal(f"{ioc.prefix}SAM:Theta", name="theta")
-    theta.wait_for_connection(timeout=10)
+    theta.wait_for_connection(timeout=30)
     theta.put(0.0, wait=True)
-    detector.cam.num_images.set(4).wait(5)
-    detector.cam.image_mode.set(1).wait(5)
-    detector.cam.acquire_period.set(0.2).wait(5)
+    detector.cam.num_images.set(4).wait(30)
+    detector.cam.image_mode.set(1).wait(30)
+    detector.cam.acquire_period.set(0.2).wait(30)
     theta.put(12.0, wait=False)
     detector.cam.acquire.put(1)
     wait_until(lambda: detector.hdf1.capture.get() == 0, what="the end of the capture")
@@ -150,9 +150,9 @@ def test_positions_times_and_units_are_written_beside_the_frames(make_detector, 
 def test_file_can_be_read_while_it_grows(make_detector, tmp_path, wait_until):
     detector = make_detector()
     path = arm(detector, tmp_path, capture=40, swmr=True)
-    detector.cam.num_images.set(40).wait(5)
-    detector.cam.image_mode.set(1).wait(5)
-    detector.cam.acquire_period.set(0.05).wait(5)
+    detector.cam.num_images.set(40).wait(30)
+    detector.cam.image_mode.set(1).wait(30)
+    detector.cam.acquire_period.set(0.05).wait(30)
     detector.cam.acquire.put(1)
     wait_until(lambda: detector.hdf1.swmr_active.get() == "Active", what="SWMR")
     lengths = []
@@ -180,8 +180,8 @@ def test_bitshuffle_lz4_reads_back_the_same(make_detector, tmp_path, wait_until)
 
     detector = make_detector()
     path = arm(detector, tmp_path, capture=2, compression="BSLZ4")
-    detector.cam.num_images.set(2).wait(5)
-    detector.cam.image_mode.set(1).wait(5)
+    detector.cam.num_images.set(2).wait(30)
+    detector.cam.image_mode.set(1).wait(30)
     detector.cam.acquire.put(1)
     wait_until(lambda: detector.hdf1.capture.get() == 0)
     with h5py.File(path) as file:
@@ -193,9 +193,9 @@ def test_bitshuffle_lz4_reads_back_the_same(make_detector, tmp_path, wait_until)
 def test_full_disk_is_told_and_the_file_stays_readable(make_detector, tmp_path, put, wait_until):
     detector = make_detector()
     path = arm(detector, tmp_path)
-    detector.cam.num_images.set(2).wait(5)
-    detector.cam.image_mode.set(1).wait(5)
-    detector.cam.acquire.set(1).wait(5)
+    detector.cam.num_images.set(2).wait(30)
+    detector.cam.image_mode.set(1).wait(30)
+    detector.cam.acquire.set(1).wait(30)
     wait_until(lambda: detector.hdf1.num_captured.get() == 2)
     put("Sim:DiskFull", 1)
     try:
@@ -213,10 +213,10 @@ def test_full_disk_is_told_and_the_file_stays_readable(make_detector, tmp_path, 
 def test_lost_frames_are_counted(make_detector, tmp_path, put, wait_until):
     detector = make_detector()
     arm(detector, tmp_path)
-    detector.hdf1.dropped_arrays.set(0).wait(5)
+    detector.hdf1.dropped_arrays.set(0).wait(30)
     put("Sim:DropFrames", 2)
-    detector.cam.num_images.set(5).wait(5)
-    detector.cam.image_mode.set(1).wait(5)
+    detector.cam.num_images.set(5).wait(30)
+    detector.cam.image_mode.set(1).wait(30)
     detector.cam.acquire.put(1)
     wait_until(lambda: detector.hdf1.num_captured.get() == 3, what="the rest of the frames")
     assert detector.hdf1.dropped_arrays.get() == 2
@@ -226,9 +226,9 @@ def test_lost_frames_are_counted(make_detector, tmp_path, put, wait_until):
 def test_missing_folder_is_told(make_detector, tmp_path, wait_until):
     detector = make_detector()
     plugin = detector.hdf1
-    plugin.create_directory.set(0).wait(5)
-    plugin.file_path.set(str(tmp_path / "not" / "there")).wait(5)
-    plugin.file_write_mode.set("Stream").wait(5)
+    plugin.create_directory.set(0).wait(30)
+    plugin.file_path.set(str(tmp_path / "not" / "there")).wait(30)
+    plugin.file_write_mode.set("Stream").wait(30)
     assert plugin.file_path_exists.get() == 0
     plugin.capture.put(1)
     wait_until(lambda: plugin.write_status.get() == 1)
@@ -252,10 +252,10 @@ def test_region_and_binning_stay_on_the_sensor(make_detector, wait_until):
 def test_software_trigger_makes_one_frame_each(make_detector, ioc, wait_until):
     detector = make_detector(Andor3DetectorCam)
     cam = detector.cam
-    cam.trigger_mode.set(2).wait(5)
-    cam.image_mode.set(1).wait(5)
-    cam.num_images.set(3).wait(5)
-    cam.array_counter.set(0).wait(5)
+    cam.trigger_mode.set(2).wait(30)
+    cam.image_mode.set(1).wait(30)
+    cam.num_images.set(3).wait(30)
+    cam.array_counter.set(0).wait(30)
     cam.acquire.put(1)
     wait_until(lambda: cam.detector_state.get() == 7, what="waiting for a trigger")
     for index in range(1, 4):
@@ -267,11 +267,11 @@ def test_software_trigger_makes_one_frame_each(make_detector, ioc, wait_until):
 
 def test_continuous_until_stopped(make_detector, wait_until):
     cam = make_detector().cam
-    cam.image_mode.set(2).wait(5)
-    cam.array_counter.set(0).wait(5)
+    cam.image_mode.set(2).wait(30)
+    cam.array_counter.set(0).wait(30)
     cam.acquire.put(1)
     wait_until(lambda: cam.array_counter.get() > 3, what="frames")
-    cam.acquire.set(0).wait(5)
+    cam.acquire.set(0).wait(30)
     stopped = cam.array_counter.get()
     assert cam.detector_state.get() == 10
     wait_until(lambda: cam.array_counter.get() >= stopped)
@@ -279,11 +279,11 @@ def test_continuous_until_stopped(make_detector, wait_until):
 
 def test_put_on_acquire_completes_with_the_last_frame(make_detector, ioc):
     detector = make_detector()
-    detector.cam.image_mode.set(1).wait(5)
-    detector.cam.num_images.set(5).wait(5)
-    detector.cam.acquire_period.set(0.1).wait(5)
+    detector.cam.image_mode.set(1).wait(30)
+    detector.cam.num_images.set(5).wait(30)
+    detector.cam.acquire_period.set(0.1).wait(30)
     acquire = EpicsSignal(f"{ioc.prefix}TEL1:cam1:Acquire", name="acquire")
-    acquire.wait_for_connection(timeout=5)
+    acquire.wait_for_connection(timeout=30)
     start = time.monotonic()
     acquire.put(1, wait=True)
     assert time.monotonic() - start >= 0.4

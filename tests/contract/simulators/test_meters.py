@@ -23,7 +23,7 @@ def beam(put):
 def test_scaler_counts_for_its_preset_time(ioc, beam):
     scaler = EpicsScaler(f"{ioc.prefix}SCAL1", name="scaler")
     scaler.wait_for_connection(timeout=20)
-    scaler.preset_time.set(0.5).wait(5)
+    scaler.preset_time.set(0.5).wait(30)
     documents = []
     start = time.monotonic()
     RunEngine({})(bp.count([scaler], 1), lambda name, document: documents.append((name, document)))

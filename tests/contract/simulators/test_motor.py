@@ -14,11 +14,11 @@ from ophyd.utils import LimitError
 @pytest.fixture
 def motor(ioc):
     motor = EpicsMotor(f"{ioc.prefix}SAM:X", name="motor")
-    motor.wait_for_connection(timeout=10)
+    motor.wait_for_connection(timeout=30)
     # the end of a move is a change of DMOV; one that came before its first value would not be seen
     heard = threading.Event()
     motor.motor_done_move.subscribe(lambda **_: heard.set())
-    assert heard.wait(10)
+    assert heard.wait(30)
     motor.set(0.0).wait(30)
     yield motor
     motor.destroy()
@@ -55,9 +55,9 @@ def test_put_completes_when_the_motion_ends(motor, signal):
 
 
 def test_a_move_of_no_length_still_says_done(motor):
-    motor.set(0.0).wait(2)
+    motor.set(0.0).wait(30)
     again = motor.set(0.0)
-    again.wait(2)
+    again.wait(30)
     assert again.success
 
 
@@ -72,7 +72,7 @@ def test_soft_limit_refuses(motor, signal, wait_until):
     violated = signal("SAM:X.LVIO", EpicsSignalRO)
     severity = signal("SAM:X.SEVR", EpicsSignalRO, string=True)
     setpoint = EpicsSignal(f"{motor.prefix}.VAL", name="setpoint")
-    setpoint.wait_for_connection(timeout=5)
+    setpoint.wait_for_connection(timeout=30)
     setpoint.put(5000.0, wait=True)
     assert violated.get() == 1
     assert severity.get() == "MAJOR"
@@ -80,7 +80,7 @@ def test_soft_limit_refuses(motor, signal, wait_until):
     assert setpoint.get() == 0.0
     # what becomes of this put is not to be taken for the end of the next move
     wait_until(lambda: 0 in blinks and blinks[-1] == 1, what="the end of the refused move")
-    motor.set(1.0).wait(5)
+    motor.set(1.0).wait(30)
     assert violated.get() == 0
     assert severity.get() == "NO_ALARM"
     setpoint.destroy()
@@ -98,7 +98,7 @@ def test_stop_decelerates_and_completes_the_put(motor, wait_until):
     status = motor.set(1000.0)
     wait_until(lambda: motor.position > 20.0, what="motion")
     motor.stop()
-    status.wait(5)
+    status.wait(30)
     stopped = motor.position
     assert 20.0 < stopped < 900.0
     wait_until(lambda: motor.user_setpoint.get() == pytest.approx(motor.position, abs=1e-3))
@@ -108,7 +108,7 @@ def test_new_target_on_the_way(motor, wait_until):
     first = motor.set(500.0)
     wait_until(lambda: motor.position > 20.0, what="motion")
     second = motor.set(-50.0)
-    second.wait(10)
+    second.wait(30)
     assert first.done
     assert motor.position == pytest.approx(-50.0, abs=1e-3)
 
@@ -119,18 +119,18 @@ def test_stall_raises_an_alarm_and_the_put_comes_back(motor, put, signal):
     try:
         status = motor.set(200.0)
         with pytest.raises(UnknownStatusFailure):
-            status.wait(5)
+            status.wait(30)
         assert int(status_bits.get()) & (1 << 6)
         assert int(status_bits.get()) & (1 << 9)
         assert motor.user_readback.alarm_severity == 2
     finally:
         put("Sim:Stall", "")
-    motor.set(20.0).wait(5)
+    motor.set(20.0).wait(30)
     assert motor.user_readback.alarm_severity == 0
 
 
 def test_set_mode_moves_the_scale_not_the_motor(motor, wait_until):
-    motor.set(10.0).wait(5)
+    motor.set(10.0).wait(30)
     motor.set_current_position(0.0)
     try:
         wait_until(lambda: motor.user_offset.get() == pytest.approx(-10.0, abs=1e-3))
@@ -142,7 +142,7 @@ def test_set_mode_moves_the_scale_not_the_motor(motor, wait_until):
 
 
 def test_direction_mirrors_user_coordinates(motor, wait_until):
-    motor.set(10.0).wait(5)
+    motor.set(10.0).wait(30)
     motor.user_offset_dir.put(1, wait=True)
     try:
         wait_until(lambda: motor.position == pytest.approx(-10.0, abs=1e-3))
@@ -162,7 +162,7 @@ def test_tweak_and_jog_and_home(motor, signal, wait_until):
     jog.put(0, wait=True)
     wait_until(lambda: motor.motor_done_move.get() == 1, what="the end of jogging")
     assert motor.position > 15.0
-    motor.set(20.0).wait(5)
+    motor.set(20.0).wait(30)
     motor.home("forward", wait=False).wait(30)
     assert motor.position == pytest.approx(0.0, abs=1e-3)
 

@@ -12,13 +12,14 @@ import time
 import pytest
 
 COMMAND = [sys.executable, "-m", "exitwave.simulators", "bl18b"]
+# The first name is there, however busy the machine is; of the others nobody is to answer.
 READ = """
 import json, sys
 from caproto.sync.client import read
 found = {}
 for name in sys.argv[1:]:
     try:
-        found[name] = float(read(name, timeout=2, repeater=False).data[0])
+        found[name] = float(read(name, timeout=20 if name == sys.argv[1] else 2, repeater=False).data[0])
     except Exception as error:
         found[name] = type(error).__name__
 print(json.dumps(found))
@@ -30,13 +31,13 @@ def start(*arguments):
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise AssertionError(process.communicate(timeout=10)[1])
+        raise AssertionError(process.communicate(timeout=30)[1])
     return process, json.loads(line)
 
 
 def finish(process, number=signal.SIGTERM):
     process.send_signal(number)
-    return process.wait(15), process.communicate()[1]
+    return process.wait(60), process.communicate()[1]
 
 
 def read(ready, *names):
@@ -75,7 +76,7 @@ def test_two_at_once_do_not_hear_each_other():
     try:
         assert one["port"] != two["port"]
         assert read(one, "A:SAM:X", "B:SAM:X") == {"A:SAM:X": 0.0, "B:SAM:X": "CaprotoTimeoutError"}
-        assert read(two, "A:SAM:X", "B:SAM:X") == {"A:SAM:X": "CaprotoTimeoutError", "B:SAM:X": 0.0}
+        assert read(two, "B:SAM:X", "A:SAM:X") == {"A:SAM:X": "CaprotoTimeoutError", "B:SAM:X": 0.0}
     finally:
         ends = [finish(first), finish(second, signal.SIGINT)]
     assert ends == [(0, ""), (0, "")]

@@ -71,10 +71,10 @@ def line(ioc: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamlin
 
 @pytest.fixture(autouse=True)
 def _at_rest(line: Beamline) -> Iterator[None]:
-    line["blanker"].set("blanked").wait(timeout=10)
+    line["blanker"].set("blanked").wait(timeout=30)
     yield
     line["scan"].stop()
-    line["blanker"].set("blanked").wait(timeout=10)
+    line["blanker"].set("blanked").wait(timeout=30)
 
 
 def _find(line: Beamline, dotted: str) -> Any:
@@ -102,7 +102,7 @@ def test_axes_are_in_the_units_that_the_devices_state(line: Beamline, dotted: st
 @pytest.mark.parametrize("dotted", SIGNAL_UNITS)
 def test_numbers_are_in_the_units_that_the_devices_state(line: Beamline, dotted: str) -> None:
     signal = _find(line, dotted)
-    signal.wait_for_connection(timeout=10)
+    signal.wait_for_connection(timeout=30)
     assert signal.describe()[signal.name]["units"] == SIGNAL_UNITS[dotted]
 
 
@@ -139,7 +139,7 @@ def test_a_setting_that_the_server_would_clip_is_refused_before_it_is_put(
 @pytest.mark.parametrize("dotted", ENUMS)
 def test_enumerations_agree(line: Beamline, dotted: str) -> None:
     signal = _find(line, dotted)
-    signal.wait_for_connection(timeout=10)
+    signal.wait_for_connection(timeout=30)
     assert tuple(signal.enum_strs)[: len(ENUMS[dotted])] == ENUMS[dotted]
 
 
@@ -151,10 +151,10 @@ def test_what_is_read_only_for_the_device_is_so_on_the_wire(line: Beamline) -> N
 def test_the_blanker_follows_and_refuses_words_it_does_not_know(line: Beamline) -> None:
     blanker = line["blanker"]
     assert blanker.is_blanked
-    blanker.set("unblanked").wait(timeout=10)
+    blanker.set("unblanked").wait(timeout=30)
     assert not blanker.is_blanked
     blanker.stop()
-    blanker.set("blanked").wait(timeout=10)
+    blanker.set("blanked").wait(timeout=30)
     assert blanker.is_blanked
     with pytest.raises(SettingError, match="ajar"):
         blanker.set("ajar")
@@ -183,7 +183,7 @@ def test_scans_that_can_not_be_are_refused(line: Beamline, settings: ScanSetting
 def test_a_scan_says_its_shape_and_its_time_as_the_device_reckons_them(line: Beamline) -> None:
     scan = line["scan"]
     settings = ScanSettings(3.0, 96, 64, 10.0, flyback_us=50.0, line_sync=True, sub=(8, 4, 40, 20))
-    scan.prepare(settings).wait(timeout=10)
+    scan.prepare(settings).wait(timeout=30)
     assert (scan.rows.get(use_monitor=False), scan.columns.get(use_monitor=False)) == settings.shape
     assert scan.frame_time.get(use_monitor=False) == pytest.approx(settings.frame_s)
     assert scan.pixel_size.get(use_monitor=False) == pytest.approx(1e3 * settings.pixel_nm)
@@ -196,13 +196,13 @@ def test_frames_and_events_are_written_and_referred_to(line: Beamline) -> None:
     haadf.stage()
     eds.stage()
     try:
-        scan.prepare(settings).wait(timeout=10)
-        haadf.prepare(Acquisition(settings.frame_s, 2)).wait(timeout=10)
-        eds.prepare(EventCapture(2, settings.frame_s)).wait(timeout=10)
-        haadf.kickoff().wait(timeout=10)
-        eds.kickoff().wait(timeout=10)
-        line["blanker"].set("unblanked").wait(timeout=10)
-        scan.kickoff().wait(timeout=10)
+        scan.prepare(settings).wait(timeout=30)
+        haadf.prepare(Acquisition(settings.frame_s, 2)).wait(timeout=30)
+        eds.prepare(EventCapture(2, settings.frame_s)).wait(timeout=30)
+        haadf.kickoff().wait(timeout=30)
+        eds.kickoff().wait(timeout=30)
+        line["blanker"].set("unblanked").wait(timeout=30)
+        scan.kickoff().wait(timeout=30)
         scan.complete().wait(timeout=30)
         haadf.complete().wait(timeout=30)
         eds.complete().wait(timeout=30)
@@ -233,21 +233,21 @@ def test_frames_and_events_are_written_and_referred_to(line: Beamline) -> None:
 
 def test_stopping_a_scan_blanks_and_ends_it_well(line: Beamline) -> None:
     scan = line["scan"]
-    scan.prepare(ScanSettings(2.0, 64, 64, 20.0, num_frames=500)).wait(timeout=10)
-    line["blanker"].set("unblanked").wait(timeout=10)
-    scan.kickoff().wait(timeout=10)
+    scan.prepare(ScanSettings(2.0, 64, 64, 20.0, num_frames=500)).wait(timeout=30)
+    line["blanker"].set("unblanked").wait(timeout=30)
+    scan.kickoff().wait(timeout=30)
     status = scan.complete()
     with pytest.raises(ScanError, match="is scanning"):
         scan.prepare(ScanSettings(2.0, 64, 64, 20.0))
     scan.stop()
-    status.wait(timeout=10)
+    status.wait(timeout=30)
     assert line["blanker"].is_blanked
 
 
 def test_a_scan_that_somebody_else_stopped_fails_with_a_name(line: Beamline) -> None:
     scan = line["scan"]
-    scan.prepare(ScanSettings(2.0, 64, 64, 20.0, num_frames=500)).wait(timeout=10)
-    scan.kickoff().wait(timeout=10)
+    scan.prepare(ScanSettings(2.0, 64, 64, 20.0, num_frames=500)).wait(timeout=30)
+    scan.kickoff().wait(timeout=30)
     scan.stop_command.put(1, wait=True)
     with pytest.raises(ScanError, match="scan: Aborted"):
-        scan.complete().wait(timeout=10)
+        scan.complete().wait(timeout=30)

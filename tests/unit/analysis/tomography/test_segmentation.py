@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from exitwave.analysis.errors import FitError, OutOfRangeError, ShapeError
-from exitwave.analysis.tomography import Geometry, reconstruct, voids
+from exitwave.analysis.tomography import Geometry, half_voids, reconstruct, voids
 from exitwave.analysis.tomography import segmentation as seg
 from exitwave.simulators.physics.bodies import Difference, Ellipsoid
 from exitwave.simulators.physics.materials import NMC622
@@ -80,7 +80,7 @@ def test_envelope_holds_cracks_and_pores(case):
 def test_void_fraction_within_a_tenth_of_the_truth(case):
     inside = deep(seg.envelope(case.volume, close_px=4.0))
     truth = case.holes[inside].mean()
-    found = voids.find_voids(case.halves[0], case.halves[1], inside).fraction()
+    found = half_voids.find_voids(case.halves[0], case.halves[1], inside).fraction()
     if truth > 0.01:
         assert abs(found.value / truth - 1) < 0.1
         assert found.sd / found.value < 0.1
@@ -109,7 +109,7 @@ def test_voids_found_once_are_told_by_depth(case):
     whole = seg.envelope(case.volume, close_px=4.0)
     inside = deep(whole)
     depth = ndimage.distance_transform_edt(whole)
-    halves = voids.find_voids(case.halves[0], case.halves[1], inside)
+    halves = half_voids.find_voids(case.halves[0], case.halves[1], inside)
     found, shells = halves.fraction(), halves.by_depth(depth, [RIM, 12, 20, 60, 200])
     for shell in shells:
         true = case.holes[(depth > shell.from_px) & (depth <= shell.to_px)].mean()
@@ -127,20 +127,20 @@ def test_choices_count_as_well_as_noise(case):
     inside = deep(whole)
     depth = ndimage.distance_transform_edt(whole)
 
-    def measure(found: voids.HalfVoids) -> list[voids.Fraction]:
+    def measure(found: half_voids.HalfVoids) -> list[voids.Fraction]:
         return [found.fraction(), *(shell.fraction for shell in found.by_depth(depth, [RIM, 20, 200]))]
 
-    fractions = voids.fractions_by_choice(case.halves[0], case.halves[1], inside, measure)
+    fractions = half_voids.fractions_by_choice(case.halves[0], case.halves[1], inside, measure)
     truths = [
         case.holes[inside & (depth > low) & (depth <= high)].mean() for low, high in ((0, 200), (RIM, 20), (20, 200))
     ]
     assert fractions[0] == replace(
-        voids.find_voids(case.halves[0], case.halves[1], inside).fraction(), choices_sd=fractions[0].choices_sd
+        half_voids.find_voids(case.halves[0], case.halves[1], inside).fraction(), choices_sd=fractions[0].choices_sd
     )
     for found, true in zip(fractions, truths, strict=True):
         assert found.total_sd == np.hypot(found.sd, found.choices_sd)
         assert abs(found.value - true) < 3 * found.total_sd + 0.002, "0.2 %: pores that are smaller than the resolution"
-    noise_alone = voids.find_voids(case.halves[0], case.halves[1], inside).fraction()
+    noise_alone = half_voids.find_voids(case.halves[0], case.halves[1], inside).fraction()
     assert np.isnan(noise_alone.choices_sd)
     assert noise_alone.total_sd == noise_alone.sd
 
