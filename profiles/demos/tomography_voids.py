@@ -45,11 +45,9 @@ METHODS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, truth: Path) -> dict[str, Any]:
     """Return void fractions by each method beside the true one, over the same inside."""
-    from scipy import ndimage
-
     from exitwave.analysis.binning import block_mean
     from exitwave.analysis.tomography import DepthOfFocusWarning, half_voids, segmentation, voids
-    from exitwave.analysis.xanes import focus_of_volume
+    from exitwave.analysis.xanes import focus_of_volume, surface_depth_nm
 
     mean = 0.5 * (halves[0] + halves[1])
     box = _box(mean)
@@ -58,18 +56,17 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
     mean = 0.5 * (halves[0] + halves[1])
     edge_nm = VOID_BIN * voxel_nm
     whole = segmentation.envelope(mean, smooth_px=1.5, close_px=4.0)
-    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / edge_nm, bool)
+    depth_nm = surface_depth_nm(whole, edge_nm)
+    inside = depth_nm > SURFACE_NM
     with warnings.catch_warnings():
         # it stands among the figures; here nobody reads warnings
         warnings.simplefilter("ignore", DepthOfFocusWarning)
         focus = focus_of_volume(whole, edge_nm, half_depth_um)
-    depth_px = np.asarray(ndimage.distance_transform_edt(whole))
-    edges_nm = [edge for edge in DEPTHS_NM if edge < edge_nm * float(depth_px.max())]
-    edges_px = np.array(edges_nm) / edge_nm
+    edges_nm = [edge for edge in DEPTHS_NM if edge < float(depth_nm.max())]
     crack = (segmentation.Label.CRACK,)
 
     def measure(found: half_voids.HalfVoids) -> list[voids.Fraction]:
-        shells = found.by_depth(depth_px, edges_px)
+        shells = found.by_depth(depth_nm, edges_nm)
         return [found.fraction(), found.fraction(crack), *(shell.fraction for shell in shells)]
 
     finding = half_voids.Finding(**FINDING)
@@ -88,7 +85,7 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
         "void_fraction_noise_sd": best.sd,
         "void_fraction_counted": counted.value,
         "void_fraction_true": true_voids,
-        "void_fraction_error": best.value / true_voids - 1.0,
+        "void_fraction_error": best.value / true_voids - 1.0 if true_voids else None,
         "crack_fraction": cracks.value,
         "crack_fraction_sd": cracks.total_sd,
         "crack_fraction_noise_sd": cracks.sd,
@@ -123,13 +120,14 @@ def _void_share(
 def _true_labels(truth: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], float]:
     """Return the simulator's labels of voxels, the depth of each below the particle's surface, and their edge; nm."""
     import h5py
-    from scipy import ndimage
+
+    from exitwave.analysis.xanes import surface_depth_nm
 
     with h5py.File(truth / "volume.h5") as file:
         labels = file["labels"][()]
         pitch_nm = float(file["labels"].attrs["pitch_nm"])
     particle = np.isin(labels, (1, *VOID_LABELS))
-    return labels, pitch_nm * np.asarray(ndimage.distance_transform_edt(particle)), pitch_nm
+    return labels, surface_depth_nm(particle, pitch_nm), pitch_nm
 
 
 def method_figures(
@@ -142,10 +140,9 @@ def method_figures(
     """
     from time import perf_counter
 
-    from scipy import ndimage
-
     from exitwave.analysis.binning import block_mean
     from exitwave.analysis.tomography import half_voids, reconstruct, segmentation, voids
+    from exitwave.analysis.xanes import surface_depth_nm
     from exitwave.analysis.xanes.volumes import binned_geometry
 
     edge_nm = VOID_BIN * voxel_nm
@@ -154,7 +151,7 @@ def method_figures(
     parts = [(small[k::2], binned.select(slice(k, None, 2))) for k in (0, 1)]
     whole = segmentation.envelope(reconstruct(small, binned), smooth_px=1.5, close_px=4.0)
     slab = _about_middle(whole, SLAB)
-    inside = np.asarray(ndimage.distance_transform_edt(whole) > SURFACE_NM / edge_nm, bool)[slab]
+    inside = (surface_depth_nm(whole, edge_nm) > SURFACE_NM)[slab]
     true, true_depth_nm, pitch_nm = _true_labels(truth)
     true_slab = _about_middle(true_depth_nm > 0, round(SLAB * edge_nm / pitch_nm))
     true_cracks = float((true[true_slab][true_depth_nm[true_slab] > SURFACE_NM] == CRACK_LABEL).mean())
