@@ -63,10 +63,11 @@ def void_figures(halves: list[Volume], voxel_nm: float, half_depth_um: float, tr
         warnings.simplefilter("ignore", DepthOfFocusWarning)
         focus = focus_of_volume(whole, edge_nm, half_depth_um)
     edges_nm = [edge for edge in DEPTHS_NM if edge < float(depth_nm.max())]
+    depth_px, edges_px = depth_nm / edge_nm, np.array(edges_nm) / edge_nm
     crack = (segmentation.Label.CRACK,)
 
     def measure(found: half_voids.HalfVoids) -> list[voids.Fraction]:
-        shells = found.by_depth(depth_nm, edges_nm)
+        shells = found.by_depth(depth_px, edges_px)
         return [found.fraction(), found.fraction(crack), *(shell.fraction for shell in shells)]
 
     finding = half_voids.Finding(**FINDING)
