@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ophyd import Component as Cpt
-from ophyd import Device, EpicsSignal, EpicsSignalRO
-from ophyd.areadetector.base import EpicsSignalWithRBV
+from ophyd import Device, EpicsSignal, EpicsSignalRO, EpicsSignalWithRBV
 
-__all__ = ["Acquisition", "CameraDriver", "HDF5Writer"]
+__all__ = ["Acquisition", "CameraDriver", "FileWriter", "HDF5Writer"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class CameraDriver(Device):
     temperature = Cpt(EpicsSignalRO, "TemperatureActual", kind="config", doc="Sensor, deg C")
 
 
-class HDF5Writer(Device):
-    """The file plugin (``HDF1:``)."""
+class FileWriter(Device):
+    """The part of areaDetector's file plugins that files of frames and of events have alike."""
 
     enable = Cpt(EpicsSignalWithRBV, "EnableCallbacks", kind="omitted", string=True)
     file_path = Cpt(EpicsSignalWithRBV, "FilePath", kind="omitted", string=True)
@@ -80,15 +79,20 @@ class HDF5Writer(Device):
     file_template = Cpt(EpicsSignalWithRBV, "FileTemplate", kind="omitted", string=True)
     file_number = Cpt(EpicsSignalWithRBV, "FileNumber", kind="omitted")
     auto_increment = Cpt(EpicsSignalWithRBV, "AutoIncrement", kind="omitted", string=True)
+    num_capture = Cpt(EpicsSignalWithRBV, "NumCapture", kind="omitted")
+    num_captured = Cpt(EpicsSignalRO, "NumCaptured_RBV", kind="omitted", auto_monitor=True, doc="Complete frames")
+    capture = Cpt(EpicsSignal, "Capture", kind="omitted")
+    capturing = Cpt(EpicsSignalRO, "Capture_RBV", kind="omitted", auto_monitor=True)
+    full_file_name = Cpt(EpicsSignalRO, "FullFileName_RBV", kind="omitted", string=True)
+    write_status = Cpt(EpicsSignalRO, "WriteStatus", kind="omitted", string=True, auto_monitor=True)
+    write_message = Cpt(EpicsSignalRO, "WriteMessage", kind="omitted", string=True)
+
+
+class HDF5Writer(FileWriter):
+    """The file plugin of a camera (``HDF1:``)."""
+
     file_write_mode = Cpt(EpicsSignalWithRBV, "FileWriteMode", kind="omitted", string=True)
     lazy_open = Cpt(EpicsSignalWithRBV, "LazyOpen", kind="omitted", string=True)
     swmr_mode = Cpt(EpicsSignalWithRBV, "SWMRMode", kind="omitted", string=True)
     compression = Cpt(EpicsSignalWithRBV, "Compression", kind="config", string=True)
-    num_capture = Cpt(EpicsSignalWithRBV, "NumCapture", kind="omitted")
-    num_captured = Cpt(EpicsSignalRO, "NumCaptured_RBV", kind="omitted", auto_monitor=True)
-    capture = Cpt(EpicsSignal, "Capture", kind="omitted")
-    capturing = Cpt(EpicsSignalRO, "Capture_RBV", kind="omitted", auto_monitor=True)
-    full_file_name = Cpt(EpicsSignalRO, "FullFileName_RBV", kind="omitted", string=True)
     dropped = Cpt(EpicsSignalWithRBV, "DroppedArrays", kind="omitted")
-    write_status = Cpt(EpicsSignalRO, "WriteStatus", kind="omitted", string=True, auto_monitor=True)
-    write_message = Cpt(EpicsSignalRO, "WriteMessage", kind="omitted", string=True)

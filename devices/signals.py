@@ -1,4 +1,4 @@
-"""Signals that exitwave needs beside EPICS ones: computed read-only values, and constants with a unit."""
+"""Computed read-only values and constants with a unit, beside EPICS signals; and how a setting of those is put."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ __all__ = ["ComputedSignal", "ConstantSignal", "put_setting"]
 _SETTING_S = 10.0
 
 
-def put_setting(signal: EpicsSignal, value: Any, *, fresh: bool = False, always: bool = False) -> None:
+def put_setting(signal: EpicsSignal, value: Any, *, always: bool = False) -> None:
     """Put a setting and wait until the server has it, unless it has: every put costs a round trip.
 
     Parameters
     ----------
     signal : EpicsSignal
     value : any
-    fresh : bool
-        Ask the server for what it has, rather than take what its monitor said last.
     always : bool
         Put it whatever the server has: it starts something.
 
@@ -33,7 +31,7 @@ def put_setting(signal: EpicsSignal, value: Any, *, fresh: bool = False, always:
     SettingError
         The server does not show the value after 10 s.
     """
-    if not always and signal.get(use_monitor=False if fresh else None) == value:
+    if not always and signal.get(use_monitor=False) == value:
         return
     status = signal.set(value, timeout=_SETTING_S)
     try:

@@ -185,7 +185,7 @@ class EdsDetector(FrameCounters, Device):
             (hdf.num_capture, int(capture.num_frames)),
             (self.clear_on_acquire, "Yes"),
         ):
-            put_setting(signal, value, fresh=True)
+            put_setting(signal, value)
         if not hdf.file_path_exists.get(use_monitor=False):
             raise StorageSpaceError(
                 f"{self.name}: the detector's server can't write to {folder}; choose another frames_folder"

@@ -209,7 +209,7 @@ def test_a_full_disk_in_the_middle_fails_the_run_and_blanks_within_a_frame(titan
         titan.RE.unsubscribe(token)
         full.get(use_monitor=False)
         full_s = full.timestamp  # both times are the server's: load on this process is not its delay
-        titan.put("Sim:DiskFull", "No")
+        full.set("No").wait(timeout=30)
         full.destroy()
     words = str(caught.value)
     assert "\n" not in words
